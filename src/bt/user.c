@@ -1,0 +1,226 @@
+/* Guest user code: runs in the space of the current page-table root, directly on the processor, until it needs its kernel.
+ *
+ * The steps of DESIGN §4.3 happen here: the space misses, the guest's own page tables are walked, and either the mapping is installed and the
+ * access retried, or the guest gets its #PF.
+ */
+#include "base/string.h"
+#include "bt/cache.h"
+#include "bt/uspace.h"
+#include "vm/vm.h"
+
+#define USER_FLAGS (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_ID | RFLAGS_NT | RFLAGS_RF)
+#define FIRST_TLS_SEL 0x63u
+#define LAST_TLS_SEL 0x73u
+
+static void load_regs(const struct vcpu *v, struct space_regs *r)
+{
+    memcpy(r->gpr, v->gpr, sizeof(r->gpr));
+    r->rip = v->rip;
+    r->rflags = (v->rflags & USER_FLAGS) | RFLAGS_FIXED | RFLAGS_IF;
+    r->fs_base = v->seg[SEG_FS].base;
+    r->gs_base = v->seg[SEG_GS].base;
+    r->cs = v->seg[SEG_CS].sel;
+    r->ss = v->seg[SEG_SS].sel;
+    r->ds = v->seg[SEG_DS].sel;
+    r->es = v->seg[SEG_ES].sel;
+    r->fs = v->seg[SEG_FS].sel;
+    r->gs = v->seg[SEG_GS].sel;
+}
+
+/* A selector that user code loaded by itself: the hidden part only matters for its DPL, and the base of FS and GS. */
+static void store_sel(struct segment *s, uint16_t sel)
+{
+    if (s->sel == sel) {
+        return;
+    }
+    s->sel = sel;
+    s->attr = (sel & ~3u) ? 3u | SEG_ATTR_S | (3u << SEG_ATTR_DPL_SHIFT) | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G : SEG_ATTR_UNUSABLE;
+    s->limit = 0xffffffff;
+}
+
+static void store_regs(struct vcpu *v, const struct space_regs *r)
+{
+    memcpy(v->gpr, r->gpr, sizeof(v->gpr));
+    v->rip = r->rip;
+    v->rflags = (v->rflags & ~(uint64_t)USER_FLAGS) | (r->rflags & USER_FLAGS) | RFLAGS_FIXED;
+    store_sel(&v->seg[SEG_DS], r->ds);
+    store_sel(&v->seg[SEG_ES], r->es);
+    store_sel(&v->seg[SEG_FS], r->fs);
+    store_sel(&v->seg[SEG_GS], r->gs);
+    v->seg[SEG_FS].base = r->fs_base;
+    v->seg[SEG_GS].base = r->gs_base;
+    if (r->cs != v->seg[SEG_CS].sel) { /* a far transfer between 64-bit and compatibility code */
+        v->seg[SEG_CS].sel = r->cs;
+        v->seg[SEG_CS].attr ^= SEG_ATTR_L | SEG_ATTR_DB;
+    }
+}
+
+/* 32-bit thread-local storage: the guest kernel keeps it in GDT entries 12..14 and a selector in FS or GS. */
+static void sync_tls(struct bt_cpu *b, struct uspace *u)
+{
+    struct vcpu *v = b->v;
+    bool used = (v->seg[SEG_GS].sel >= FIRST_TLS_SEL && v->seg[SEG_GS].sel <= LAST_TLS_SEL) ||
+                (v->seg[SEG_FS].sel >= FIRST_TLS_SEL && v->seg[SEG_FS].sel <= LAST_TLS_SEL) ||
+                !(v->seg[SEG_CS].attr & SEG_ATTR_L);
+    uint64_t desc[3];
+    struct vcpu_exception ex;
+    if (!used || v->gdtr.limit < 15 * 8 - 1 || !mmu_read(v, v->gdtr.base + 12 * 8, desc, sizeof(desc), MMU_READ, &ex)) {
+        return;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        if (desc[i] != u->tls[i] && host_space_set_tls(u->space, i, desc[i]) == 0) {
+            u->tls[i] = desc[i];
+        }
+    }
+}
+
+static enum bt_next inject(struct bt_cpu *b, uint8_t vector, bool has_error, uint32_t error)
+{
+    struct vcpu_exception ex = {.vector = vector, .has_error = has_error, .error = error};
+    return bt_inject(b, &ex);
+}
+
+static enum bt_next user_page_fault(struct bt_cpu *b, struct uspace *u, const struct space_exit *e)
+{
+    struct mmu_xlat x;
+    struct vcpu_exception ex;
+    unsigned access = MMU_USER | ((e->error & PF_W) ? MMU_WRITE : 0) | ((e->error & PF_I) ? MMU_EXEC : 0);
+    b->stats.user_faults++;
+    for (unsigned tries = 0; tries < 2; tries++) {
+        switch (shadow_fill(&u->shadow, e->cr2, access, false, &x, &ex)) {
+        case SHADOW_MAPPED:
+            return BT_RESUME;
+        case SHADOW_FAULT:
+            b->stats.user_fault_injected++;
+            b->prefault = e->cr2;
+            b->prefault_access = access;
+            return bt_inject(b, &ex);
+        case SHADOW_CODE_WRITE: {
+            int64_t off = ram_offset(&b->v->vm->ram, x.gpa, 1);
+            cache_kill_range(b->cache, (uint32_t)((uint64_t)off >> PAGE_SHIFT), 0, (uint32_t)PAGE_SIZE);
+            break;
+        }
+        default: /* a device page, or the stub's own place: docs/limits.md */
+            return inject(b, VEC_GP, true, 0);
+        }
+    }
+    return inject(b, VEC_GP, true, 0);
+}
+
+static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
+{
+    struct vcpu *v = b->v;
+    b->stats.user_exceptions++;
+    struct vcpu_exception ex = {.vector = e->vector, .error = e->error};
+    enum vcpu_delivery d = VCPU_DELIVERED;
+    switch (e->vector) {
+    case VEC_BP:
+    case VEC_OF: /* both arrive with RIP after the instruction */
+        d = vcpu_deliver_soft(v, e->vector, v->rip - 1);
+        break;
+    case VEC_DB:
+        ex.dr6 = 1ull << 14;
+        return bt_inject(b, &ex);
+    case VEC_GP: case VEC_SS: case VEC_NP: case VEC_TS: case VEC_AC:
+        ex.has_error = true;
+        return bt_inject(b, &ex);
+    default:
+        return bt_inject(b, &ex);
+    }
+    if (d == VCPU_TRIPLE_FAULT) {
+        vm_fail(v->vm, "triple fault delivering a breakpoint from user code at %#llx", (unsigned long long)v->rip);
+        return BT_STOP;
+    }
+    return BT_DISPATCH;
+}
+
+static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct space_exit *e)
+{
+    struct vcpu *v = b->v;
+    struct vcpu_exception ex;
+    switch (e->event) {
+    case SPACE_SYSCALL:
+    case SPACE_SYSCALL32:
+        b->stats.syscalls++;
+        if (vcpu_syscall(v, &ex)) {
+            return BT_DISPATCH;
+        }
+        v->rip -= 2;
+        return bt_inject(b, &ex);
+    case SPACE_INT80:
+        b->stats.syscalls++;
+        if (vcpu_deliver_soft(v, 0x80, v->rip - 2) == VCPU_TRIPLE_FAULT) {
+            vm_fail(v->vm, "triple fault in int 0x80 at %#llx", (unsigned long long)v->rip);
+            return BT_STOP;
+        }
+        return BT_DISPATCH;
+    case SPACE_PAGE_FAULT:
+        return user_page_fault(b, u, e);
+    case SPACE_EXCEPTION:
+        return user_exception(b, e);
+    case SPACE_CPUID: {
+        uint32_t out[4];
+        vcpu_cpuid(v, (uint32_t)v->gpr[RAX], (uint32_t)v->gpr[RCX], out);
+        v->gpr[RAX] = out[0];
+        v->gpr[RBX] = out[1];
+        v->gpr[RCX] = out[2];
+        v->gpr[RDX] = out[3];
+        v->rip += 2;
+        return BT_RESUME;
+    }
+    default:
+        return BT_DISPATCH;
+    }
+}
+
+/* The space was killed: its process gets the fault a wild jump would have earned it. */
+static enum bt_next space_died(struct bt_cpu *b, struct uspace *u)
+{
+    uspace_drop(b, u);
+    return inject(b, VEC_GP, true, 0);
+}
+
+/* The page whose #PF the guest kernel has just handled is wanted next: map it without waiting for the miss. */
+static void map_faulted_page(struct bt_cpu *b, struct uspace *u)
+{
+    struct mmu_xlat x;
+    struct vcpu_exception ex;
+    if (b->prefault) {
+        (void)shadow_fill(&u->shadow, b->prefault, b->prefault_access, false, &x, &ex);
+        b->prefault = 0;
+    }
+}
+
+enum bt_next bt_run_user(struct bt_cpu *b)
+{
+    struct vcpu *v = b->v;
+    if (!v->vm->first_user_ns) {
+        v->vm->first_user_ns = host_time_ns();
+    }
+    for (;;) {
+        struct uspace *u = uspace_current(b);
+        if (!u) {
+            return BT_STOP;
+        }
+        map_faulted_page(b, u);
+        bt_fpu_give(b);
+        sync_tls(b, u);
+        struct space_regs regs;
+        struct space_exit e = {.event = SPACE_DEAD};
+        load_regs(v, &regs);
+        b->stats.user_entries++;
+        u->parked = false;
+        int rc = host_space_run(u->space, &regs, &e);
+        if (rc == -22) { /* EINVAL: a selector the host does not have */
+            return inject(b, VEC_GP, true, 0);
+        }
+        if (rc != 0 || e.event == SPACE_DEAD) {
+            return space_died(b, u);
+        }
+        store_regs(v, &regs);
+        enum bt_next next = user_event(b, u, &e);
+        if (next != BT_RESUME || b->pending) {
+            return next == BT_RESUME ? BT_DISPATCH : next;
+        }
+    }
+}

@@ -1,0 +1,45 @@
+/* The command line: one file per verb, and what they share.
+ *
+ * main.c       picks the verb        run.c         ring3 run
+ * version.c    ring3 version         run_options.c its options
+ * help.c       ring3 help            run_report.c  what a run says before and after
+ * doctor*.c    ring3 doctor          guest_files.c the default guest and what is put into it
+ * suggest.c    "did you mean"
+ *
+ * Only this folder prints to the user and picks exit statuses. Messages are one line on standard error, beginning with
+ * "ring3 VERB: ".
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/types.h"
+
+/* Exit statuses, besides 0 and the guest's own. man/ring3.1 and `ring3 help run` say the same. */
+#define CLI_USAGE 2          /* bad input; nothing ran */
+#define CLI_TRIPLE_FAULT 124 /* the guest's processor shut down */
+#define CLI_BROKEN 125       /* ring3 or the host failed */
+#define CLI_GUEST_FAILED 126 /* the guest did what its machine cannot go on from */
+#define CLI_QUIT 130         /* Ctrl-A x */
+
+int run_main(int argc, char **argv);
+int help_main(int argc, char **argv);
+int version_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
+
+struct cli_verb {
+    const char *name;
+    const char *summary; /* one line, for the list of verbs */
+    const char *help;    /* all of `ring3 help NAME`; NULL: the verb prints it itself, given --help */
+    int (*main)(int argc, char **argv);
+};
+extern const struct cli_verb cli_verbs[]; /* ends with a NULL name */
+
+/** The verb of that name, or NULL. */
+const struct cli_verb *cli_find_verb(const char *name);
+/** Print a verb's help; returns the exit status. */
+int cli_print_help(const struct cli_verb *verb);
+
+/** Of `count` names, the one that `word` was probably meant to be, or NULL. names are NUL-terminated. */
+const char *cli_suggest(const char *word, const char *const *names, size_t count);
+
+#endif

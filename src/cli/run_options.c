@@ -1,0 +1,183 @@
+/* The options of `ring3 run`. */
+#include "cli/cli.h"
+#include "cli/run.h"
+#include "host/linux/arena.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RAM_DEFAULT (256ull << 20)
+
+enum option_id {
+    OPT_KERNEL,
+    OPT_INITRD,
+    OPT_APPEND,
+    OPT_MEMORY,
+    OPT_CPUS,
+    OPT_ENGINE,
+    OPT_TRACE,
+    OPT_DRY_RUN,
+    OPT_VERBOSE,
+    OPT_STAT,
+    OPT_NO_REBOOT,
+    OPT_HELP,
+    OPT_IGNORED,
+};
+
+struct option {
+    const char *name; /* as written, with its dashes */
+    enum option_id id;
+    const char *value; /* what it takes, for messages; NULL: nothing */
+};
+
+static const struct option options[] = {
+    {"--kernel", OPT_KERNEL, "FILE"},       {"-kernel", OPT_KERNEL, "FILE"},
+    {"-k", OPT_KERNEL, "FILE"},             {"--initrd", OPT_INITRD, "FILE"},
+    {"-initrd", OPT_INITRD, "FILE"},        {"-i", OPT_INITRD, "FILE"},
+    {"--append", OPT_APPEND, "TEXT"},       {"-append", OPT_APPEND, "TEXT"},
+    {"-a", OPT_APPEND, "TEXT"},             {"--memory", OPT_MEMORY, "SIZE"},
+    {"-m", OPT_MEMORY, "SIZE"},             {"--cpus", OPT_CPUS, "N"},
+    {"-smp", OPT_CPUS, "N"},                {"-c", OPT_CPUS, "N"},
+    {"--engine", OPT_ENGINE, "NAME"},       {"--trace", OPT_TRACE, "FILE"},
+    {"--dry-run", OPT_DRY_RUN, NULL},       {"--verbose", OPT_VERBOSE, NULL},
+    {"-v", OPT_VERBOSE, NULL},              {"--stat", OPT_STAT, NULL},
+    {"--no-reboot", OPT_NO_REBOOT, NULL},   {"-no-reboot", OPT_NO_REBOOT, NULL},
+    {"--help", OPT_HELP, NULL},             {"-h", OPT_HELP, NULL},
+    {"-nographic", OPT_IGNORED, NULL}, /* it always is */
+};
+
+static int usage(const char *what, const char *why)
+{
+    fprintf(stderr, "ring3 run: %s: %s\n", what, why);
+    return CLI_USAGE;
+}
+
+static int unknown_option(const char *word)
+{
+    const char *names[ARRAY_LEN(options)];
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        names[i] = options[i].name;
+    }
+    const char *meant = cli_suggest(word, names, ARRAY_LEN(options));
+    if (meant) {
+        fprintf(stderr, "ring3 run: no such option: %s; did you mean %s?\n", word, meant);
+        return CLI_USAGE;
+    }
+    if (word[0] != '-') {
+        fprintf(stderr, "ring3 run: what is %s? A command for the guest comes after --, a kernel after -k\n",
+                word);
+        return CLI_USAGE;
+    }
+    return usage(word, "no such option; 'ring3 help run' lists them");
+}
+
+static int parse_memory(const char *text, struct run_options *o)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    unsigned shift = 20;
+    switch (*end) {
+    case 'k': case 'K': shift = 10; end++; break;
+    case 'm': case 'M': end++; break;
+    case 'g': case 'G': shift = 30; end++; break;
+    case 't': case 'T': shift = 40; end++; break;
+    default: break;
+    }
+    if (end == text || *end || text[0] == '-' || errno) {
+        return usage("-m", "SIZE is a number of MB, or has a suffix K, M or G, as in 512M");
+    }
+    if (n > RAM_MAX >> shift) {
+        return usage("-m", "more than the 256 GB a machine can have");
+    }
+    o->ram_size = align_down((uint64_t)n << shift, PAGE_SIZE);
+    if (o->ram_size < MACHINE_RAM_MIN) {
+        return usage("-m", "a machine needs 4M at least (a Debian kernel about 100M)");
+    }
+    return 0;
+}
+
+static int parse_cpus(const char *text, struct run_options *o)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (end == text || *end || n == 0 || text[0] == '-') {
+        return usage("-c", "N is a number of processors, at least 1");
+    }
+    if (n > 1) {
+        return usage("-c", "machines have one processor so far; leave -c away, or say -c 1");
+    }
+    o->cpus = (unsigned)n;
+    return 0;
+}
+
+static int apply(enum option_id id, const char *value, struct run_options *o)
+{
+    switch (id) {
+    case OPT_KERNEL: o->kernel = value; break;
+    case OPT_INITRD: o->initrd = value; break;
+    case OPT_APPEND: o->append = value; break;
+    case OPT_MEMORY: return parse_memory(value, o);
+    case OPT_CPUS: return parse_cpus(value, o);
+    case OPT_ENGINE: o->engine = value; break;
+    case OPT_TRACE: o->trace = value; break;
+    case OPT_DRY_RUN: o->dry_run = true; break;
+    case OPT_VERBOSE: o->verbose = true; break;
+    case OPT_STAT: o->stat = true; break;
+    case OPT_NO_REBOOT: o->no_reboot = true; break;
+    case OPT_HELP: o->help = true; break;
+    case OPT_IGNORED: break;
+    }
+    return 0;
+}
+
+/* The option that word is, whole or as "--name=VALUE"; *value is then what follows the sign. */
+static const struct option *find_option(const char *word, const char **value)
+{
+    *value = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *opt = &options[i];
+        size_t len = strlen(opt->name);
+        if (strcmp(word, opt->name) == 0) {
+            return opt;
+        }
+        if (opt->value && len > 2 && strncmp(word, opt->name, len) == 0 && word[len] == '=') {
+            *value = word + len + 1;
+            return opt;
+        }
+    }
+    return NULL;
+}
+
+int run_parse(int argc, char **argv, struct run_options *o)
+{
+    *o = (struct run_options){.engine = "auto", .ram_size = RAM_DEFAULT, .cpus = 1};
+    for (int i = 1; i < argc; i++) {
+        const char *value;
+        if (strcmp(argv[i], "--") == 0) {
+            o->command = argv[i + 1] ? &argv[i + 1] : NULL;
+            break;
+        }
+        const struct option *opt = find_option(argv[i], &value);
+        if (!opt) {
+            return unknown_option(argv[i]);
+        }
+        if (opt->value && !value) {
+            if (i + 1 >= argc) {
+                fprintf(stderr, "ring3 run: %s needs a %s after it\n", opt->name, opt->value);
+                return CLI_USAGE;
+            }
+            value = argv[++i];
+        }
+        int failed = apply(opt->id, value, o);
+        if (failed) {
+            return failed;
+        }
+    }
+    if (o->command && o->initrd) {
+        return usage("-i", "a command after -- runs in the default guest's initrd; leave one of the two away");
+    }
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* Spaces on Linux, shared between the space_*.c files: the machinery of one vCPU task and one space.
+ *
+ * Who may do what: everything here belongs to the vCPU task and is touched by it alone, but for the slots' memory (space_shared.h).
+ *
+ * The life of a space's thread as the task knows it:
+ *   STOPPED  an event was reported. Maybe a lie: the thread may still run guest code
+ *   PARKED   the gate's authenticated answer was seen, so the thread waits in the stub: certain
+ *   DEAD     killed and reaped: certain
+ */
+#ifndef HOST_LINUX_SPACE_PRIV_H
+#define HOST_LINUX_SPACE_PRIV_H
+
+#include "host/host.h"
+#include "host/linux/space_shared.h"
+
+#include <sched.h>
+#include <sys/types.h>
+
+enum space_state { SPACE_FREE, SPACE_STOPPED, SPACE_PARKED, SPACE_GONE };
+
+/** Where the handoff to a space takes place. */
+enum space_place {
+    PLACE_ANY,    /* nothing pinned */
+    PLACE_SAME,   /* on the task's CPU: yield, then sleep */
+    PLACE_OTHER,  /* on another one: spin */
+};
+
+struct space {
+    struct space_host *host;
+    struct space *next;        /* in the pool */
+    struct space_ctl *ctl;     /* the slot, as the task sees it */
+    struct space_op *ops;
+    struct space_sh *sh;
+    uint8_t *alt;
+    uint64_t slot_off;
+    int gate_fd;
+
+    enum space_state state;
+    pid_t pid;
+    int pidfd;
+    uint64_t token;            /* the gate's; 0: none, or the slot is not in use */
+    uint32_t events;           /* sh.events when the last event was taken */
+    uint32_t kicks;            /* kicks sent */
+    uint32_t op_count;         /* queued */
+    bool armed;                /* a gate command was given and its answer not yet checked */
+    bool retried;              /* the gate command at hand was given before */
+    uint8_t tls_valid;         /* bit i: TLS entry i is loaded, as of the end of the queue */
+    uint64_t op_pages;         /* pages the queue maps */
+    uint32_t frame_off;        /* of the event's frame in alt */
+    uint32_t fp_off;           /* of its XSAVE image, of fp_len bytes */
+    uint32_t fp_len;
+    bool emptying;             /* in the pool: a gate command that empties it is under way */
+
+    enum space_place place;
+    int place_cpu;             /* the task's CPU when place was made so */
+    unsigned streak;           /* short runs in a row */
+};
+
+/** Places in alt that the host's kernel chooses for a first frame, and the image's software-defined bytes. */
+struct space_birth {
+    uint32_t frame_off, fp_off, fp_len;
+    uint8_t fp_sw[48];
+};
+
+struct space_host {
+    const struct vcpu *vcpu;
+    volatile int *kicked;
+    uint64_t base;             /* of the stub, in spaces */
+    int ram_fd;
+    uint64_t ram_size;
+    uint64_t lowest_gva;       /* the host maps nothing below */
+    uint32_t alt_size;
+
+    uint8_t *slots;            /* slot_count slots, then the zygote's page */
+    int slots_fd;
+    unsigned slot_count;
+    struct space *space;       /* slot_count */
+    struct space_zygote_page *zygote;
+    pid_t zygote_pid;
+    int zygote_pidfd;
+    struct space *pool;        /* parked or emptying, no guest pages left */
+    unsigned pool_count;
+    bool tls_works;
+    bool cpuid_faults;
+    bool intel;
+    struct space_birth birth;  /* what the frame of a newborn looks like */
+
+    /* handoff */
+    int load_fd;               /* /proc/loadavg, or -1 */
+    unsigned cpu_count;        /* this task may use */
+    cpu_set_t cpus;            /* which */
+    bool crowded;              /* no CPU is idle */
+    uint64_t load_checked;     /* TSC of the last look */
+    uint64_t yield_ban;        /* no yields before this TSC */
+    uint64_t tsc_per_us;
+    uint32_t pauses_per_us;
+    struct host_space_stats stats;
+};
+
+/* The stub's code and places in it: space_stub.S */
+extern const uint8_t stub_start[], stub_end[], stub_zygote[], stub_low[], stub_high[], stub_handler[];
+extern const uint8_t stub_ip_yield[], stub_ip_wait[], stub_ip_wake[], stub_ip_exit[];
+extern const uint8_t stub_ip_get[], stub_ip_op[], stub_ip_tls[], stub_ip_done[];
+
+/** Host address in a space of a place in the stub. */
+static inline uint64_t stub_at(uint64_t base, const uint8_t *place)
+{
+    return base + (uint64_t)(place - stub_start);
+}
+
+/* ---- space_seccomp.c ---- */
+
+struct sock_filter;
+#define SPACE_FILTER_MAX 160
+
+/** What a filter is made of. */
+struct space_filter_facts {
+    uint64_t base, token;
+    uint32_t gate_fd;
+};
+/** Write the system call filter of one space to prog (SPACE_FILTER_MAX entries); returns its length. */
+unsigned space_filter_build(struct sock_filter *prog, const struct space_filter_facts *facts);
+
+/* ---- space_zygote.c ---- */
+
+/** Make the slots' memory and gates, and fork the zygote. 0 or -errno; space_zygote_stop undoes half of it, too. */
+int space_zygote_start(struct space_host *h) MUST_CHECK;
+void space_zygote_stop(struct space_host *h);
+/** Have the zygote fork the process of s, whose slot is free, and see it through its birth: it is PARKED then, without
+ *  guest pages. 0 or -errno (nothing left of it). */
+int space_zygote_fork(struct space *s) MUST_CHECK;
+
+/* ---- space_run.c ---- */
+
+/** Kill and reap the process of s; afterwards GONE, and its slot's gate is closed. */
+void space_kill(struct space *s);
+/** Wait for s's first event. 0 or -ESRCH. */
+int space_wait_birth(struct space *s) MUST_CHECK;
+/** Start the queue's operations in the gate; the answer is to be waited for. s is not armed. */
+void space_gate_start(struct space *s, uint32_t cmd);
+/** Wait for the answer to a gate command without a run, dealing with failed operations. 0, or -ESRCH: killed. */
+int space_gate_finish(struct space *s) MUST_CHECK;
+/** Calibrate and find out about the host's CPUs. */
+void space_handoff_init(struct space_host *h);
+
+/* ---- space_event.c ---- */
+
+/** Fill *regs and *out from the reported event. False: nonsense, kill it. */
+bool space_event_read(struct space *s, struct space_regs *regs, struct space_exit *out);
+/** Check *regs and write them to the stopped thread. 0 or -EINVAL (nothing written). */
+int space_regs_write(struct space *s, const struct space_regs *regs) MUST_CHECK;
+/** Note the shape of a first frame, from a newborn. False: nonsense. */
+bool space_birth_note(struct space *s);
+/** Wipe what a parked thread's last user left behind, and give it the frame of a newborn. */
+void space_frame_renew(struct space *s);
+
+/* ---- space.c ---- */
+
+/** Put operation op at the end of the queue, whatever it does to the limits. The queue has room. */
+void space_queue_put(struct space *s, const struct space_op *op);
+/** Queue the operations that drop every guest page and mapping. The queue has room for two. */
+void space_queue_empty(struct space *s);
+
+#endif

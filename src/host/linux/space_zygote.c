@@ -1,0 +1,420 @@
+/* The zygote: a tiny process from which spaces are forked, and the making of both.
+ *
+ * Forked once from the vCPU task, it throws away everything but the stub's page and its own, and then runs the stub's code
+ * (space_stub.S): it forks a child for each request. A child carries out a script of system calls that the task wrote into
+ * its slot; the last one installs the filter with the child's own random token; then it stops in a first event, its birth. No
+ * guest page is mapped until then, so nothing untrusted can have read the filter program, which is wiped after it.
+ *
+ * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit signal is the kick
+ * signal, so that a task that waits for one wakes up. They share one table of files: the RAM, the slots, the gates.
+ * Each space has a token of its own: one that leaks ends with its process. It costs a filter per space (measured in docs); the
+ * pool makes that rare.
+ *
+ * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new process.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "host/linux/space_priv.h"
+
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOTS_MAX 256
+#define SLOTS_MIN 8
+#define SPARE_FDS 32               /* left for the rest of the task */
+#define ARCH_SET_CPUID 0x1012
+#define USER_END 0x7ffffffff000ull
+#define KICK_SIGNAL SIGUSR1        /* space_stub.S */
+#define EXIT_SIGNAL SIGUSR2        /* the task's kick */
+#define SA_RESTORER 0x04000000
+#define KERNEL_SIGNALS 64
+#define BIRTH_NS 5000000000ull     /* for a fork, on a busy host */
+#define SCRIPT_PROGRAM 0x800       /* in ops: the filter, after the child's script */
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+/** The kernel's struct sigaction. */
+struct kernel_sigaction {
+    uint64_t handler, flags, restorer, mask;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* ---- slots ---- */
+
+static void raise_file_limit(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &lim);
+    }
+}
+
+/** A gate is any file with an offset of its own; returns how many there are now. */
+static unsigned gates_create(struct space_host *h)
+{
+    unsigned n = 0;
+    for (; n < SLOTS_MAX; n++) {
+        h->space[n].gate_fd = memfd_create("gate", MFD_CLOEXEC);
+        if (h->space[n].gate_fd < 0) {
+            break;
+        }
+    }
+    if (n == SLOTS_MAX) {
+        return n;
+    }
+    for (unsigned spare = 0; spare < SPARE_FDS && n; spare++) {
+        close(h->space[--n].gate_fd);
+    }
+    return n;
+}
+
+static int slots_create(struct space_host *h)
+{
+    raise_file_limit();
+    h->space = calloc(SLOTS_MAX, sizeof(*h->space));
+    if (!h->space) {
+        return -ENOMEM;
+    }
+    h->slot_count = gates_create(h);
+    if (h->slot_count < SLOTS_MIN) {
+        return -EMFILE;
+    }
+    size_t size = (size_t)h->slot_count * SLOT_SIZE + PAGE_SIZE;
+    h->slots_fd = memfd_create("spaces", MFD_CLOEXEC);
+    if (h->slots_fd < 0 || ftruncate(h->slots_fd, (off_t)size) < 0) {
+        return -errno;
+    }
+    h->slots = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, h->slots_fd, 0);
+    if (h->slots == MAP_FAILED) {
+        h->slots = NULL;
+        return -errno;
+    }
+    h->zygote = (void *)(h->slots + size - PAGE_SIZE);
+    for (unsigned i = 0; i < h->slot_count; i++) {
+        struct space *s = &h->space[i];
+        uint8_t *slot = h->slots + (size_t)i * SLOT_SIZE;
+        s->host = h;
+        s->slot_off = (uint64_t)i * SLOT_SIZE;
+        s->ctl = (void *)(slot + SLOT_CTL);
+        s->ops = (void *)(slot + SLOT_CTL + (SPACE_OPS - SPACE_CTL));
+        s->sh = (void *)(slot + SLOT_SH);
+        s->alt = slot + SLOT_ALT;
+        s->pidfd = -1;
+    }
+    return 0;
+}
+
+static void slots_destroy(struct space_host *h)
+{
+    if (h->slots) {
+        munmap(h->slots, (size_t)h->slot_count * SLOT_SIZE + PAGE_SIZE);
+    }
+    if (h->slots_fd >= 0) {
+        close(h->slots_fd);
+    }
+    for (unsigned i = 0; i < h->slot_count; i++) {
+        close(h->space[i].gate_fd);
+    }
+    free(h->space);
+}
+
+/* ---- the new process, until it is the zygote. Nothing here may return ---- */
+
+static NORETURN void zygote_fail(void)
+{
+    for (;;) {
+        syscall(SYS_exit_group, 1);
+    }
+}
+
+static void must(long result)
+{
+    if (result < 0) {
+        zygote_fail();
+    }
+}
+
+/** glibc's area for restartable sequences goes with the rest of memory; the kernel would write to it. */
+static void rseq_leave(void)
+{
+    if (!__rseq_size) {
+        return;
+    }
+    char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+    const unsigned long sizes[] = {32, __rseq_size, getauxval(27 /* AT_RSEQ_FEATURE_SIZE */), 64};
+    for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+        if (syscall(SYS_rseq, area, sizes[i], RSEQ_FLAG_UNREGISTER, RSEQ_SIG) == 0) {
+            return;
+        }
+    }
+    zygote_fail();
+}
+
+static int compare_int(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+/** Close all files but those in keep, which is sorted here. */
+static void close_others(int *keep, unsigned count)
+{
+    qsort(keep, count, sizeof(*keep), compare_int);
+    unsigned from = 0;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned fd = (unsigned)keep[i];
+        if (fd > from) {
+            must(syscall(SYS_close_range, from, fd - 1, 0));
+        }
+        from = fd + 1;
+    }
+    must(syscall(SYS_close_range, from, ~0u, 0));
+}
+
+static void signals_set(const struct space_host *h)
+{
+    static const int events[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, KICK_SIGNAL};
+    uint64_t none = 0;
+    for (int sig = 1; sig <= KERNEL_SIGNALS; sig++) {
+        struct kernel_sigaction sa = {.handler = 0};
+        syscall(SYS_rt_sigaction, sig, &sa, NULL, sizeof(sa.mask)); /* two cannot be set */
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(events); i++) {
+        struct kernel_sigaction sa = {.handler = stub_at(h->base, stub_handler), .restorer = stub_at(h->base, stub_handler)};
+        sa.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER;
+        must(syscall(SYS_rt_sigaction, events[i], &sa, NULL, sizeof(sa.mask)));
+    }
+    stack_t stack = {.ss_sp = (char *)NULL + h->base + SPACE_ALT, .ss_size = h->alt_size}; /* NOLINT: another mm's */
+    must(syscall(SYS_sigaltstack, &stack, NULL));
+    must(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)));
+}
+
+static void *at_address(uint64_t hva)
+{
+    return (char *)NULL + hva;
+}
+
+/** Become the zygote of h. */
+static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t task)
+{
+    static int keep[SLOTS_MAX + 3]; /* this process's own copy */
+    unsigned kept = 0;
+    struct rlimit no_core = {0, 0};
+    must(prctl(PR_SET_PDEATHSIG, SIGKILL));
+    if (getppid() != task) {
+        zygote_fail();
+    }
+    setsid();
+    signals_set(h);
+    must(setrlimit(RLIMIT_CORE, &no_core));
+    must(prctl(PR_SET_DUMPABLE, 0));
+    must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    prctl(PR_SET_NAME, "ring3-space");
+    const int map = MAP_SHARED | MAP_FIXED;
+    void *code = mmap(at_address(h->base), SPACE_CODE_SIZE, PROT_READ | PROT_EXEC, map, code_fd, 0);
+    void *page = mmap(at_address(h->base + SPACE_ZYGOTE), PAGE_SIZE, PROT_READ | PROT_WRITE, map, h->slots_fd,
+                      (off_t)((size_t)h->slot_count * SLOT_SIZE));
+    if (code == MAP_FAILED || page == MAP_FAILED) {
+        zygote_fail();
+    }
+    keep[kept++] = h->slots_fd;
+    keep[kept++] = h->ram_fd;
+    for (unsigned i = 0; i < h->slot_count; i++) {
+        keep[kept++] = h->space[i].gate_fd;
+    }
+    close_others(keep, kept);
+    rseq_leave();
+    __asm__ volatile("jmp *%0" : : "r"(stub_at(h->base, stub_zygote)) : "memory");
+    __builtin_unreachable();
+}
+
+/* ---- starting it ---- */
+
+/** The zygote's script: drop all memory but the two pages. */
+static void zygote_script(struct space_host *h)
+{
+    uint64_t code_end = h->base + SPACE_CODE_SIZE, page = h->base + SPACE_ZYGOTE, page_end = page + PAGE_SIZE;
+    const struct space_script script[] = {
+        {SYS_munmap, {0, h->base}, 0},
+        {SYS_munmap, {code_end, page - code_end}, 0},
+        {SYS_munmap, {page_end, USER_END - page_end}, 0},
+        {SYS_arch_prctl, {ARCH_SET_CPUID, 0}, SCRIPT_ANY},
+        {SCRIPT_NR_END, {0}, 0},
+    };
+    memcpy((uint8_t *)h->zygote + ZP_SCRIPT, script, sizeof(script));
+    h->zygote->slots_fd = (uint32_t)h->slots_fd;
+}
+
+static int code_create(void)
+{
+    int fd = memfd_create("stub", MFD_CLOEXEC);
+    if (fd >= 0 && write(fd, stub_start, SPACE_CODE_SIZE) != SPACE_CODE_SIZE) {
+        close(fd);
+        errno = EIO;
+        return -1;
+    }
+    return fd;
+}
+
+int space_zygote_start(struct space_host *h)
+{
+    h->zygote_pidfd = -1;
+    int err = slots_create(h);
+    if (err) {
+        return err;
+    }
+    int code_fd = code_create();
+    if (code_fd < 0) {
+        return -errno;
+    }
+    zygote_script(h);
+    pid_t task = getpid();
+    long pid = syscall(SYS_clone, EXIT_SIGNAL, 0, 0, 0, 0);
+    if (pid == 0) {
+        zygote_main(h, code_fd, task);
+    }
+    err = pid < 0 ? -errno : 0;
+    close(code_fd);
+    if (err) {
+        return err;
+    }
+    h->zygote_pid = (pid_t)pid;
+    h->zygote_pidfd = (int)syscall(SYS_pidfd_open, h->zygote_pid, 0);
+    return h->zygote_pidfd < 0 ? -errno : 0;
+}
+
+void space_zygote_stop(struct space_host *h)
+{
+    if (h->zygote_pid > 0) {
+        kill(h->zygote_pid, SIGKILL);
+        while (waitpid(h->zygote_pid, NULL, __WALL) < 0 && errno == EINTR) {
+        }
+        if (h->zygote_pidfd >= 0) {
+            close(h->zygote_pidfd);
+        }
+    }
+    slots_destroy(h);
+}
+
+/* ---- children ---- */
+
+static uint64_t token_create(void)
+{
+    uint64_t token;
+    if (getrandom(&token, sizeof(token), 0) != sizeof(token)) {
+        return 0; /* refused by the caller */
+    }
+    /* A file offset, so positive; the low half is never a number of operations (space_gate_finish). */
+    return (token & INT64_MAX) | 1ull << 62 | 1ull << 31;
+}
+
+/** What a child does before its birth; the filter program is at SCRIPT_PROGRAM. */
+static void child_script(struct space *s, pid_t task)
+{
+    const struct space_host *h = s->host;
+    uint8_t *ops = (uint8_t *)s->ops;
+    uint64_t there = h->base + SPACE_OPS + SCRIPT_PROGRAM;
+    struct sock_filter *filter = (void *)(ops + SCRIPT_PROGRAM + 16);
+    struct space_filter_facts facts = {.base = h->base, .token = s->token, .gate_fd = (uint32_t)s->gate_fd};
+    struct sock_fprog *program = (void *)(ops + SCRIPT_PROGRAM);
+    program->len = (unsigned short)space_filter_build(filter, &facts);
+    program->filter = at_address(there + 16);
+    const struct space_script script[] = {
+        {SYS_mmap,
+         {h->base + SPACE_SH, SPACE_SH_SIZE + h->alt_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+          (uint64_t)h->slots_fd, s->slot_off + SLOT_SH},
+         SCRIPT_OK},
+        {SYS_munmap, {h->base + SPACE_ZYGOTE, PAGE_SIZE}, 0},
+        {SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL}, 0},
+        {SYS_getppid, {0}, task},
+        {SYS_seccomp, {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, there}, 0},
+        {SCRIPT_NR_END, {0}, 0},
+    };
+    _Static_assert(sizeof(script) <= SCRIPT_PROGRAM, "script and program apart");
+    memcpy(ops, script, sizeof(script));
+}
+
+/** Ask the zygote for a child of the slot at off; its pid, or -errno. */
+static pid_t zygote_request(struct space_host *h, uint64_t off)
+{
+    struct space_zygote_page *z = h->zygote;
+    uint64_t give_up = now_ns() + BIRTH_NS;
+    uint32_t before = z->done;
+    z->slot_off = off;
+    __atomic_store_n(&z->request, before + 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &z->request, FUTEX_WAKE, 1, NULL, NULL, 0);
+    while (__atomic_load_n(&z->done, __ATOMIC_SEQ_CST) == before) {
+        siginfo_t gone = {.si_pid = 0};
+        struct timespec pause = {.tv_nsec = 100000000};
+        syscall(SYS_futex, &z->done, FUTEX_WAIT, before, &pause, NULL, 0);
+        if (waitid(P_PID, (id_t)h->zygote_pid, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || gone.si_pid ||
+            now_ns() > give_up) {
+            return -ECHILD;
+        }
+    }
+    return z->pid;
+}
+
+int space_zygote_fork(struct space *s)
+{
+    s->token = token_create();
+    if (!s->token) {
+        return -EIO;
+    }
+    memset(s->ctl, 0, sizeof(*s->ctl));
+    memset(s->sh, 0, sizeof(*s->sh));
+    memset(s->alt, 0, s->host->alt_size);
+    s->ctl->gate_fd = (uint32_t)s->gate_fd;
+    s->ctl->ram_fd = (uint32_t)s->host->ram_fd;
+    s->ctl->look = s->host->cpuid_faults;
+    s->events = s->kicks = s->op_count = s->tls_valid = 0;
+    s->op_pages = 0;
+    s->armed = s->emptying = false;
+    s->place = PLACE_ANY;
+    s->streak = 0;
+    child_script(s, getpid());
+    pid_t pid = zygote_request(s->host, s->slot_off);
+    if (pid < 0) {
+        memset(s->ops, 0, SPACE_CTL_SIZE - (SPACE_OPS - SPACE_CTL));
+        return pid;
+    }
+    s->pid = pid;
+    s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* ours to reap, so it cannot be another's number */
+    s->state = SPACE_STOPPED;
+    int err = s->pidfd < 0 ? -errno : space_wait_birth(s);
+    memset(s->ops, 0, SCRIPT_PROGRAM + 16 + SPACE_FILTER_MAX * sizeof(struct sock_filter));
+    if (err || !space_birth_note(s)) {
+        space_kill(s);
+        return err ? err : -EIO;
+    }
+    s->state = SPACE_PARKED; /* there is no guest code that it could run */
+    s->host->stats.created++;
+    return 0;
+}

@@ -1,0 +1,84 @@
+/* A machine put together: RAM, vCPUs, buses, devices, and its life from start to end.
+ *
+ * struct vm lives in the shared arena: one memory object mapped at one address in the monitor and
+ * in every vCPU task (DESIGN §4.8), so plain pointers into it are valid in all of them. Fields say
+ * who writes them.
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include "dev/pit.h"
+#include "dev/power.h"
+#include "dev/rtc.h"
+#include "dev/serial.h"
+#include "irq/ioapic.h"
+#include "irq/lapic.h"
+#include "mmu/ram.h"
+#include "vcpu/vcpu.h"
+#include "vm/bus.h"
+
+#define VM_MAX_CPUS 64
+#define VM_REASON_MAX 256
+
+struct engine;
+struct trace;
+
+/** Why and how a machine ended; written once, by vm_end (the first caller wins). */
+enum vm_end {
+    VM_RUNNING = 0,
+    VM_POWEROFF,      /* the guest switched itself off */
+    VM_REBOOT,        /* the guest asked for a reset */
+    VM_EXIT_CODE,     /* the guest wrote an exit status to the debug-exit port */
+    VM_TRIPLE_FAULT,
+    VM_KILLED,        /* the user ended it */
+    VM_FAILED,        /* beyond repair; reason says why */
+};
+
+struct vm {
+    struct ram ram;
+    struct bus ports, mmio;
+    unsigned cpu_count;
+    struct vcpu *vcpu[VM_MAX_CPUS];
+    struct lapic lapic[VM_MAX_CPUS];
+    struct ioapic ioapic;
+    struct serial serial;
+    struct rtc rtc;
+    struct power power;
+    struct pit pit;
+    uint32_t tsc_khz;
+    uint64_t clock_tsc;           /* host_tsc at vm_init: kvmclock counts from there on */
+    const struct engine *engine;
+    struct trace *trace;          /* NULL: off */
+
+    int end_claimed;              /* set by the first to end the machine, who writes the rest */
+    int end;                      /* enum vm_end, set once (release), after the two below */
+    int exit_code;                /* VM_EXIT_CODE */
+    char reason[VM_REASON_MAX];   /* one line */
+    uint64_t first_user_ns;       /* host_time_ns at the first user-mode instruction, for bench */
+};
+
+/** Put the machine's devices and buses together. vm is zeroed, ram, cpu_count, vcpu[] and tsc_khz
+ *  are set. Sets each vCPU's vm, index and lapic. */
+void vm_init(struct vm *vm);
+/** End the machine: the first call decides; kicks all vCPUs. Any task. */
+void vm_end(struct vm *vm, enum vm_end how, int code);
+/** Whether it has ended, and how; pairs with vm_end's release store, so exit_code and reason are
+ *  then final. Any task. */
+static inline enum vm_end vm_ended(const struct vm *vm)
+{
+    return (enum vm_end)__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE);
+}
+/** End it because of something beyond repair; the first reason is kept. Any task. */
+void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** A vCPU task's main loop: runs until the machine has ended. vCPUs other than 0 wait for INIT-SIPI
+ *  first. */
+void vm_run_vcpu(struct vm *vm, struct vcpu *v);
+
+/** KVM's paravirtual clock, vm/kvmclock.c: MSR writes come here from vcpu_wrmsr. False: #GP (the
+ *  structure is not wholly in RAM). */
+bool kvmclock_write_system_time(struct vcpu *v, uint64_t value);
+bool kvmclock_write_wall_clock(struct vcpu *v, uint64_t value);
+/** KVM hypercall (FACTS §3): number in RAX, result to RAX. */
+void kvm_hypercall(struct vcpu *v);
+
+#endif

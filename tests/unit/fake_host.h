@@ -1,0 +1,40 @@
+/* A host for unit tests: time stands still unless the test moves it, and everything said to the
+ * host is remembered. Implements group 1 of host.h (time, kicks, waiting, console).
+ */
+#ifndef TESTS_FAKE_HOST_H
+#define TESTS_FAKE_HOST_H
+
+#include <setjmp.h>
+
+#include "host/host.h"
+#include "vm/vm.h"
+
+struct fake_host {
+    uint64_t time_ns, wall_ns, tsc;
+    uint64_t timer_ns[VM_MAX_CPUS];    /* last host_timer_set, 0 = cancelled */
+    unsigned timer_sets[VM_MAX_CPUS];
+    unsigned kicks[VM_MAX_CPUS];       /* host_kick calls */
+    bool kicked[VM_MAX_CPUS];          /* since the last clear */
+    unsigned waits[VM_MAX_CPUS];
+    unsigned flushes;
+    char console[65536];
+    size_t console_len;
+    char last_log[512];
+    char last_panic[512];
+    jmp_buf *panic;                    /* where host_panic goes; NULL: abort */
+    void (*on_wait)(struct vcpu *v);   /* called by host_wait when no kick is there */
+};
+
+extern struct fake_host fake;
+
+/** A machine of `cpus` vCPUs with vm_init done, fake reset to its defaults, 16 MB of RAM, 2 GHz
+ *  TSC. */
+struct vm *fake_vm_create(unsigned cpus);
+void fake_vm_destroy(struct vm *vm);
+/** Let `ns` pass, on the TSC too. */
+void fake_advance(uint64_t ns);
+
+#define FAKE_TSC_KHZ 2000000u
+#define FAKE_RAM_SIZE (16ull << 20)
+
+#endif
