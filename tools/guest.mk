@@ -44,7 +44,11 @@ $(BENCH_GUEST): $(wildcard bench/guest/*.c)
 $(B)/bench/initramfs.cpio: $(BENCH_GUEST) $(MKCPIO) $(B)/packages/busybox bench/guest/build
 	$(call say,CPIO,$@)
 	$(Q)bench/guest/build $(MKCPIO) $(BENCH_GUEST) $(B)/packages/busybox $@
-bench-guest: $(B)/bench/initramfs.cpio
+$(B)/bench/watch: bench/host/watch.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -o $@ $<
+bench-guest: $(B)/bench/initramfs.cpio $(B)/bench/watch
 
 -include $(MKCPIO).d
 .PHONY: guest guest-if-there bench-guest

@@ -48,7 +48,7 @@ $(filter $(T)/insn/%,$(TEST_HOST)): $(T)/insn/%: $(T)/obj/insn/%.o $(call HELPER
 $(TEST_TOOLS): $(T)/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CFLAGS_TEST) -o $@ $< -lutil
+	$(Q)$(CC) $(CFLAGS_TEST) -no-pie -o $@ $<
 
 GUEST_LIB := $(wildcard tests/guest/lib/*.c tests/guest/lib/*.S)
 CFLAGS_GUEST = -std=gnu11 -O1 -g $(WARN) -Isrc -Itests/guest -ffreestanding -fno-pie -mno-red-zone \

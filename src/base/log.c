@@ -5,10 +5,7 @@
 #include "base/log.h"
 
 #include "base/string.h"
-
-/* The host's two ways out (host.h), said again here because base includes nothing above it. */
-void host_log(enum log_level level, const char *line);
-NORETURN void host_panic(const char *line);
+#include "host/host.h"
 
 #define LINE_MAX 256
 
@@ -20,7 +17,7 @@ struct sink {
 
 /** One conversion specification, after the '%'. */
 struct spec {
-    bool left, zero;
+    bool left, zero, alternate; /* flags - 0 # */
     int width;
     int precision;   /* -1: none */
     unsigned longs;  /* 0 int, 1 long, 2 long long, size_t as long */
@@ -77,6 +74,12 @@ static void put_number(struct sink *s, const struct spec *spec, const char *pref
     put_field(s, spec, prefix, body + at, sizeof(body) - at);
 }
 
+static void put_hex(struct sink *s, const struct spec *spec, uint64_t value)
+{
+    bool prefixed = spec->alternate && value != 0;
+    put_number(s, spec, !prefixed ? "" : spec->conversion == 'X' ? "0X" : "0x", value, 16);
+}
+
 static void put_string(struct sink *s, struct spec *spec, const char *str)
 {
     if (str == NULL) {
@@ -105,9 +108,10 @@ static int parse_number(const char **fmt)
 static const char *parse_spec(const char *fmt, struct spec *spec, va_list *ap)
 {
     *spec = (struct spec){.precision = -1};
-    for (; *fmt == '-' || *fmt == '0'; fmt++) {
+    for (; *fmt == '-' || *fmt == '0' || *fmt == '#'; fmt++) {
         spec->left |= *fmt == '-';
         spec->zero |= *fmt == '0';
+        spec->alternate |= *fmt == '#';
     }
     spec->width = parse_number(&fmt);
     if (*fmt == '.') {
@@ -157,7 +161,7 @@ static void put_conversion(struct sink *s, struct spec *spec, va_list *ap)
         break;
     case 'x':
     case 'X':
-        put_number(s, spec, "", unsigned_arg(spec, ap), 16);
+        put_hex(s, spec, unsigned_arg(spec, ap));
         break;
     case 'p':
         put_number(s, spec, "0x", (uintptr_t)va_arg(*ap, void *), 16);

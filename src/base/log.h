@@ -21,8 +21,8 @@ void log_msg(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
  *  terminates when size > 0. */
 int fmt_line(char *buf, size_t size, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/** The same with the arguments in a va_list. Also %i, %X, %ld, %lld, %zu, %%, '-', and a precision
- *  for %s. */
+/** The same with the arguments in a va_list. Also %i, %X, %ld, %lld, %zu, %%, the
+ *  flags '-' and '#', and a precision for %s. */
 int fmt_vline(char *buf, size_t size, const char *fmt, va_list ap);
 
 /** Reports the failed condition and ends this host task (never returns). */

@@ -16,7 +16,7 @@
 
 /* Exit statuses, besides 0 and the guest's own. man/ring3.1 and `ring3 help run` say the same. */
 #define CLI_USAGE 2          /* bad input; nothing ran */
-#define CLI_TRIPLE_FAULT 124 /* the guest's processor shut down */
+#define CLI_TRIPLE_FAULT 123 /* the guest's processor shut down */
 #define CLI_BROKEN 125       /* ring3 or the host failed */
 #define CLI_GUEST_FAILED 126 /* the guest did what its machine cannot go on from */
 #define CLI_QUIT 130         /* Ctrl-A x */

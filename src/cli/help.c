@@ -32,7 +32,7 @@ static const char run_help[] =
     "  N        CMD's exit status (128+N: it died of signal N; 127: no such command),\n"
     "           or what the guest wrote to the debug-exit port 0xf4\n"
     "  2        bad options or files; nothing was started\n"
-    "  124      the guest's processor shut down (triple fault)\n"
+    "  123      the guest's processor shut down (triple fault)\n"
     "  125      ring3 or the host failed\n"
     "  126      the guest did something its machine cannot go on from, or rebooted under CMD\n"
     "  130      Ctrl-A x\n"

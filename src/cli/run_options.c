@@ -3,7 +3,6 @@
 #include "cli/run.h"
 #include "host/linux/arena.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +75,6 @@ static int unknown_option(const char *word)
 static int parse_memory(const char *text, struct run_options *o)
 {
     char *end;
-    errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
     unsigned shift = 20;
     switch (*end) {
@@ -86,7 +84,7 @@ static int parse_memory(const char *text, struct run_options *o)
     case 't': case 'T': shift = 40; end++; break;
     default: break;
     }
-    if (end == text || *end || text[0] == '-' || errno) {
+    if (end == text || *end || text[0] == '-') {
         return usage("-m", "SIZE is a number of MB, or has a suffix K, M or G, as in 512M");
     }
     if (n > RAM_MAX >> shift) {

@@ -51,7 +51,7 @@ int host_window_map(struct vcpu *v, uint64_t hva, uint64_t ram_off, uint64_t len
 int host_window_protect(struct vcpu *v, uint64_t hva, uint64_t len, unsigned prot) MUST_CHECK;
 int host_window_unmap(struct vcpu *v, uint64_t hva, uint64_t len) MUST_CHECK;
 
-/** Fresh zeroed private memory of this vCPU task, `len` a multiple of the page, at hva (which must be free) or, with hva 0, anywhere below
+/** Fresh zeroed private memory of this vCPU task, len rounded up to pages, at hva (which must be free) or, with hva 0, anywhere below
  *  512 GB. Pages cost nothing until touched. NULL on failure. Never freed. */
 void *host_private_map(uint64_t hva, uint64_t len, unsigned prot) MUST_CHECK;
 /** Take over this task's faults, traps and kicks for the rewriting engine (bt.h), and empty the window of whatever the host put there.

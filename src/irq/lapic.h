@@ -21,7 +21,7 @@ struct lapic {
     uint32_t lvt_timer, lvt_thermal, lvt_perf, lvt_lint0, lvt_lint1, lvt_error;
     uint64_t icr;
     uint32_t timer_initial, timer_divide;
-    uint64_t timer_start_ns;     /* host time when timer_initial was written, or this period began */
+    uint64_t timer_start_ns;     /* host time when the count, or this period, began */
     uint64_t tsc_deadline;       /* 0 = disarmed */
     uint64_t timer_next_ns;      /* host time of the next expiry, 0 = none */
     uint32_t tsc_khz;

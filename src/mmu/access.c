@@ -45,21 +45,20 @@ static inline bool locate(struct vcpu *v, uint64_t gva, size_t len, unsigned acc
     return true;
 }
 
+#define WORDS_MAX 64 /* longest copy done by words instead of memcpy */
+
 /** memcpy that moves 8, 4 and 2 bytes in one access, as a processor does: another vCPU must not
- *  see half a page-table entry. */
-static inline void copy(void *dst, const void *src, size_t len)
+ *  see half a page-table entry. Frames and descriptors go by words, too: cheaper than the call. */
+static inline void copy(uint8_t *dst, const uint8_t *src, size_t len)
 {
-    switch (len) {
-    case 8:
-        __builtin_memcpy(dst, src, 8);
-        break;
-    case 4:
+    if (len == 4) {
         __builtin_memcpy(dst, src, 4);
-        break;
-    case 2:
+    } else if (len == 2) {
         __builtin_memcpy(dst, src, 2);
-        break;
-    default:
+    } else if (len % 8 == 0 && len <= WORDS_MAX) {
+        for (size_t i = 0; i < len; i += 8)
+            __builtin_memcpy(dst + i, src + i, 8);
+    } else {
         memcpy(dst, src, len);
     }
 }

@@ -23,7 +23,7 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/** The entries used by one walk, top level first in time, indexed by level (3 = PML4 ... 0 = PT). */
+/** The entries used by one walk, indexed by level (3 = PML4 ... 0 = PT). */
 struct trail {
     uint64_t *slot[LEVELS];
     uint64_t seen[LEVELS];
@@ -49,7 +49,7 @@ fault(const struct vcpu *v, uint64_t gva, unsigned access, uint32_t cause,
     return WALK_FAULT;
 }
 
-/** Bits that must be 0 in every present entry: physical address beyond MAXPHYADDR, XD without NXE. */
+/** Bits that must be 0 in every present entry: the address beyond MAXPHYADDR, XD without NXE. */
 static inline uint64_t reserved_bits(const struct vcpu *v)
 {
     unsigned width = v->maxphyaddr ? v->maxphyaddr : DEFAULT_MAXPHYADDR;
@@ -165,7 +165,8 @@ bool mmu_walk(struct vcpu *v, uint64_t gva, unsigned access, struct mmu_xlat *ou
               struct vcpu_exception *ex)
 {
     if (unlikely(!(v->cr0 & CR0_PG))) {
-        *out = (struct mmu_xlat){.gpa = gpa(gva & 0xffffffff), /* linear addresses have 32 bits here */
+        /* Without paging there is no long mode: linear addresses have 32 bits. */
+        *out = (struct mmu_xlat){.gpa = gpa(gva & 0xffffffff),
                                  .page_size = PAGE_SIZE,
                                  .user = true,
                                  .writable = true,

@@ -1,8 +1,8 @@
 /* CPUID as the guest executes it: the table of cpuid_policy.c, with the few values that follow the
  * live state: APIC ID, OSXSAVE, the APIC bit, XSAVE area sizes. SDM 2 "CPUID".
  *
- * Everything that differs between the vCPUs of a machine is computed here; the tables are equal, and
- * one may be copied to the next vCPU (with maxphyaddr) instead of being made again.
+ * Everything that differs between the vCPUs of a machine is computed here; the tables are equal,
+ * and one may be copied to the next vCPU (with maxphyaddr) instead of being made again.
  */
 #include "vcpu/features.h"
 

@@ -13,11 +13,11 @@
  * XSAVE: user code of a deprivileged guest runs under the host's XCR0, therefore the guest kernel
  * is told of all the host's user components and saves them all. Exceptions:
  *   - AMX (17, 18) is never shown. A host process may use it only after asking its kernel for
- *     permission, which spaces do not; so tile state is always in its initial configuration, and the
- *     guest's image is 2.7 KB instead of 11.
+ *     permission, which spaces do not; so tile state is always in its initial configuration, and
+ *     the guest's image is 2.7 KB instead of 11.
  *   - PKRU (9) is left out where the user cannot see the host's CPUID either: PKU is hidden, and
- *     the component would stand without its feature. Elsewhere it stays, because user code that finds
- *     OSPKE natively may execute WRPKRU.
+ *     the component would stand without its feature. Elsewhere it stays, because user code that
+ *     finds OSPKE natively may execute WRPKRU.
  * XSAVES is hidden (a supervisor instruction); XSAVEC, XSAVEOPT and XGETBV1 are legal in ring 3.
  *
  * Speculation (FACTS §5b): guest kernel and guest user are separate host processes when
@@ -42,7 +42,8 @@
 #define XCR0_AMX (3ull << 17)
 
 #define LAPIC_TIMER_KHZ 1000000u /* one tick a nanosecond: irq/lapic_timer.c */
-#define KVM_FEATURES (B(0) | B(1) | B(3) | B(24)) /* clocksource, no io delay, clocksource2, stable */
+/* clocksource, no I/O delay, clocksource2, stable clocksource */
+#define KVM_FEATURES (B(0) | B(1) | B(3) | B(24))
 
 /* Leaf 1 */
 #define ECX1_BASE (B(0) | B(1) | B(9) | B(13) | B(19) | B(20) | B(22) | B(23) | B(25) | B(30))
@@ -52,8 +53,8 @@
 #define ECX1_FORCED (B(21) | B(24) | B(31)) /* x2APIC, TSC deadline, hypervisor */
 /* fpu vme de pse tsc msr pae cx8 apic pge cmov pat pse36 clflush mmx fxsr sse sse2 ss */
 #define EDX1_BASE                                                                                  \
-    (B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(9) | B(13) | B(15) | B(16) | B(17) | \
-     B(19) | B(23) | B(24) | B(25) | B(26) | B(27))
+    (B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(9) | B(13) | B(15) | B(16) |        \
+     B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27))
 #define EDX1_FORCED B(9)
 #define EDX1_SEP B(11)
 #define EDX1_HTT B(28)

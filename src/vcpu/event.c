@@ -97,7 +97,7 @@ static inline bool read_handler(struct vcpu *v, const struct gate *g, uint32_t e
     return true;
 }
 
-/** The stack the frame goes to, before alignment: IST, else RSPn of the TSS, else the current one. */
+/** The stack for the frame, not yet aligned: IST, else RSPn of the TSS, else the current one. */
 static inline bool choose_stack(struct vcpu *v, const struct gate *g, unsigned new_cpl,
                                 uint32_t ext, uint64_t *rsp, struct vcpu_exception *ex)
 {
@@ -208,99 +208,111 @@ static bool pushes_rf(const struct vcpu_exception *ex)
     return ex->vector < 32 && bit(faults, ex->vector);
 }
 
-/** What raising ex does before its delivery: CR2, DR6. */
-static struct event raise_event(struct vcpu *v, const struct vcpu_exception *ex)
+/** What raising ex does before its delivery: CR2, DR6; and *ev becomes the event to deliver. */
+static void raise_event(struct vcpu *v, const struct vcpu_exception *ex, struct event *ev)
 {
     if (ex->vector == VEC_PF)
         v->cr2 = ex->cr2;
     else if (unlikely(ex->vector == VEC_DB))
         v->dr6 = (v->dr6 & ~DR6_TRAPS) | ex->dr6;
-    return (struct event){
-        .vec = ex->vector,
-        .has_error = ex->has_error,
-        .exception = true,
-        .set_rf = pushes_rf(ex),
-        .ext = ERROR_EXT,
-        .error = ex->error,
-    };
+    ev->vec = ex->vector;
+    ev->has_error = ex->has_error;
+    ev->soft = false;
+    ev->exception = true;
+    ev->set_rf = pushes_rf(ex);
+    ev->ext = ERROR_EXT;
+    ev->error = ex->error;
 }
 
-/** The event to deliver after `second` was met delivering `first`. False: shutdown. */
-static bool combine(struct vcpu *v, const struct event *first, const struct vcpu_exception *second,
-                    struct event *next)
+/** Turn *ev, whose delivery met `second`, into the event to deliver next. False: shutdown. */
+static bool combine(struct vcpu *v, struct event *ev, const struct vcpu_exception *second)
 {
     const struct vcpu_exception df = {.vector = VEC_DF, .has_error = true, .error = 0};
-    enum fault_class a = first->exception ? class_of(first->vec) : BENIGN;
+    enum fault_class a = ev->exception ? class_of(ev->vec) : BENIGN;
     enum fault_class b = class_of(second->vector);
+    bool was_df = ev->exception && ev->vec == VEC_DF;
 
-    *next = raise_event(v, second); /* a page fault loads CR2 even if it ends as #DF */
+    raise_event(v, second, ev); /* a page fault loads CR2 even if it ends as #DF */
     if (b == BENIGN)
         return true;
-    if (first->exception && first->vec == VEC_DF)
+    if (was_df)
         return false;
     if ((a == CONTRIBUTORY && b == CONTRIBUTORY) || a == PAGE_FAULT)
-        *next = raise_event(v, &df);
+        raise_event(v, &df, ev);
     return true;
 }
 
-/** Deliver ev and whatever its delivery meets. At most four rounds: event, fault, #DF, shutdown.
- *  fault_rip is what v->rip must be for a fault of the delivery. */
-static enum vcpu_delivery deliver(struct vcpu *v, struct event ev, uint64_t fault_rip)
+/** Deliver *ev and whatever its delivery meets. At most four rounds: event, fault, #DF, shutdown.
+ *  fault_rip is what v->rip must be for a fault of the delivery. CR2 and DR6 are the caller's to
+ *  restore after a triple fault. */
+static enum vcpu_delivery deliver(struct vcpu *v, struct event *ev, uint64_t fault_rip)
 {
-    uint64_t cr2 = v->cr2, dr6 = v->dr6;
     struct vcpu_exception ex;
 
     if (!(v->efer & EFER_LMA)) /* legacy-mode IDTs do not exist here */
         return VCPU_TRIPLE_FAULT;
-    while (unlikely(!deliver_once(v, &ev, &ex))) {
-        struct event next;
+    while (unlikely(!deliver_once(v, ev, &ex))) {
         v->rip = fault_rip;
-        if (!combine(v, &ev, &ex, &next)) {
-            v->cr2 = cr2;
-            v->dr6 = dr6;
+        if (!combine(v, ev, &ex))
             return VCPU_TRIPLE_FAULT;
-        }
-        ev = next;
     }
     return VCPU_DELIVERED;
+}
+
+/** What a triple fault must find again. */
+struct undo {
+    uint64_t cr2, dr6;
+    bool nmi_pending, nmi_blocked;
+};
+
+static inline struct undo remember(const struct vcpu *v)
+{
+    return (struct undo){v->cr2, v->dr6, v->nmi_pending, v->nmi_blocked};
+}
+
+static inline enum vcpu_delivery finish(struct vcpu *v, enum vcpu_delivery d, const struct undo *u)
+{
+    if (unlikely(d == VCPU_TRIPLE_FAULT)) {
+        v->cr2 = u->cr2;
+        v->dr6 = u->dr6;
+        v->nmi_pending = u->nmi_pending;
+        v->nmi_blocked = u->nmi_blocked;
+    }
+    return d;
 }
 
 /* ---- the ways in ---- */
 
 enum vcpu_delivery vcpu_deliver(struct vcpu *v, const struct vcpu_exception *ex)
 {
-    uint64_t cr2 = v->cr2, dr6 = v->dr6;
-    enum vcpu_delivery d = deliver(v, raise_event(v, ex), v->rip);
-    if (d == VCPU_TRIPLE_FAULT) {
-        v->cr2 = cr2;
-        v->dr6 = dr6;
-    }
-    return d;
+    const struct undo undo = remember(v);
+    struct event ev;
+    raise_event(v, ex, &ev);
+    return finish(v, deliver(v, &ev, v->rip), &undo);
 }
 
 enum vcpu_delivery vcpu_deliver_interrupt(struct vcpu *v, uint8_t vec)
 {
-    return deliver(v, (struct event){.vec = vec, .ext = ERROR_EXT}, v->rip);
+    const struct undo undo = remember(v);
+    struct event ev = {.vec = vec, .ext = ERROR_EXT};
+    return finish(v, deliver(v, &ev, v->rip), &undo);
 }
 
 enum vcpu_delivery vcpu_deliver_nmi(struct vcpu *v)
 {
-    bool pending = v->nmi_pending, blocked = v->nmi_blocked;
+    const struct undo undo = remember(v);
+    struct event ev = {.vec = VEC_NMI, .ext = ERROR_EXT};
     v->nmi_pending = false;
     v->nmi_blocked = true;
-    enum vcpu_delivery d = deliver(v, (struct event){.vec = VEC_NMI, .ext = ERROR_EXT}, v->rip);
-    if (d == VCPU_TRIPLE_FAULT) {
-        v->nmi_pending = pending;
-        v->nmi_blocked = blocked;
-    }
-    return d;
+    return finish(v, deliver(v, &ev, v->rip), &undo);
 }
 
 enum vcpu_delivery vcpu_deliver_soft(struct vcpu *v, uint8_t vec, uint64_t insn_rip)
 {
+    const struct undo undo = remember(v);
     /* INT1 (f1) reports #DB like the processor's own, without looking at the gate's DPL; INT 1
      * (cd 01) is an ordinary INT n. Their lengths tell them apart. */
     bool int1 = vec == VEC_DB && v->rip - insn_rip == 1;
     struct event ev = {.vec = vec, .soft = !int1, .exception = int1, .ext = int1};
-    return deliver(v, ev, insn_rip);
+    return finish(v, deliver(v, &ev, insn_rip), &undo);
 }

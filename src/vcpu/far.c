@@ -40,7 +40,7 @@ static bool peek(struct vcpu *v, uint64_t gva, unsigned opsize, unsigned count, 
     return true;
 }
 
-/** Write `count` (<= 4) values of opsize bytes below *rsp, the first one lowest; *rsp moves down. */
+/** Write `count` (<= 4) values of opsize bytes below *rsp, the first one lowest; *rsp goes down. */
 static bool push(struct vcpu *v, uint64_t *rsp, unsigned opsize, unsigned count,
                  const uint64_t *value, unsigned access, struct vcpu_exception *ex)
 {

@@ -7,8 +7,8 @@
  * brings with it exists only if the guest's CPUID offers the feature. The monitor offers no MTRRs,
  * machine-check banks, performance counters or debug store: their registers are absent.
  *
- * The TSC runs as the host's (user code reads it natively), so TSC writes are ignored and TSC_ADJUST
- * is a plain register.
+ * The TSC runs as the host's (user code reads it natively), so TSC writes are ignored and
+ * TSC_ADJUST is a plain register.
  */
 #include "host/host.h"
 #include "irq/lapic.h"
@@ -121,7 +121,7 @@ static bool write_efer(struct vcpu *v, uint64_t value, enum vcpu_tlb_effect *eff
     return true;
 }
 
-/** APIC modes: disabled, xAPIC (EN), x2APIC (EN, EXTD). SDM 3 §11.12.5 "x2APIC State Transitions". */
+/** Modes: disabled, xAPIC (EN), x2APIC (EN, EXTD). SDM 3 §11.12.5 "x2APIC State Transitions". */
 static bool write_apic_base(struct vcpu *v, uint64_t value)
 {
     const uint64_t mode = APIC_BASE_EN | APIC_BASE_EXTD;

@@ -227,7 +227,7 @@ bool vcpu_lar(struct vcpu *v, uint16_t sel, uint32_t *out, struct vcpu_exception
         return false;
     if (!(s.attr & SEG_ATTR_S) && !bit(valid, s.attr & SEG_ATTR_TYPE))
         return false;
-    /* attr has the access byte at 0 and the flags at 12; bits 19:16 of the result are the limit's. */
+    /* attr has the access byte at 0, the flags at 12; bits 19:16 of the result are the limit's. */
     uint32_t raw_limit = s.attr & SEG_ATTR_G ? s.limit >> 12 : s.limit;
     *out = ((s.attr & 0xff) << 8 | (s.attr & 0xf000) << 8 | (raw_limit & 0xf0000)) & LAR_MASK;
     return true;

@@ -1,6 +1,7 @@
 /* Descriptors and selectors, for the files of vcpu/ that load segment registers.
  *
- * SDM 3 "Protected-Mode Memory Management" §3.4.2 "Segment Selectors", §3.4.5 "Segment Descriptors".
+ * SDM 3 "Protected-Mode Memory Management" §3.4.2 "Segment Selectors", §3.4.5 "Segment
+ * Descriptors".
  * Failing functions return false with *ex filled and nothing changed.
  */
 #ifndef VCPU_SEGMENT_H

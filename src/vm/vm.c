@@ -69,16 +69,28 @@ void vm_end(struct vm *vm, enum vm_end how, int code)
     }
 }
 
-void vm_fail(struct vm *vm, const char *fmt, ...)
+static void end_with_reason(struct vm *vm, enum vm_end how, const char *fmt, va_list ap)
 {
-    if (!claim_end(vm)) {
-        return;
+    if (claim_end(vm)) {
+        fmt_vline(vm->reason, sizeof(vm->reason), fmt, ap);
+        publish_end(vm, how);
     }
+}
+
+void vm_end_because(struct vm *vm, enum vm_end how, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    fmt_vline(vm->reason, sizeof(vm->reason), fmt, ap);
+    end_with_reason(vm, how, fmt, ap);
     va_end(ap);
-    publish_end(vm, VM_FAILED);
+}
+
+void vm_fail(struct vm *vm, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    end_with_reason(vm, VM_FAILED, fmt, ap);
+    va_end(ap);
 }
 
 /* ---- a vCPU's life ---- */

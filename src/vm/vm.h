@@ -68,6 +68,8 @@ static inline enum vm_end vm_ended(const struct vm *vm)
 {
     return (enum vm_end)__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE);
 }
+/** As vm_end, with a line that says why (a triple fault and where). Any task. */
+void vm_end_because(struct vm *vm, enum vm_end how, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /** End it because of something beyond repair; the first reason is kept. Any task. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** A vCPU task's main loop: runs until the machine has ended. vCPUs other than 0 wait for INIT-SIPI

@@ -204,7 +204,7 @@ static inline uint64_t resolve_group(uint64_t word, uint8_t modrm)
             break;
         }
     } while (INSN_FIELD(word, FORM_CLASS) == FORM_GROUP);
-    return word | FORM_MODRM; /* it was looked at, so it belongs to the instruction, defined or not */
+    return word | FORM_MODRM; /* looked at, hence part of the instruction, defined or not */
 }
 
 static inline unsigned get_u16(const uint8_t *p)
@@ -423,14 +423,24 @@ static inline bool is_legal(struct insn *in, const uint8_t *p, uint64_t word)
     return in->encoding == INSN_LEGACY || insn_vector_is_legal(in, p, word);
 }
 
+/* In halves: without vector registers gcc clears the whole with a slow "rep stos". */
+static inline void make_blank(struct insn *in)
+{
+    const size_t half = sizeof(*in) / 2;
+    __builtin_memset(in, 0, half);
+    __builtin_memset((uint8_t *)in + half, 0, sizeof(*in) - half);
+    in->seg = SEG_NONE;
+    in->base = in->index = GPR_NONE;
+    in->scale = 1;
+    in->addrsize = 8;
+}
+
 /* Decodes from a window of at least WINDOW readable bytes. Returns how many the instruction takes,
  * which may be more than there were. */
 static inline unsigned decode(struct insn *in, const uint8_t *p)
 {
     uint64_t word;
-    *in = (struct insn){
-        .seg = SEG_NONE, .base = GPR_NONE, .index = GPR_NONE, .scale = 1, .addrsize = 8};
-
+    make_blank(in);
     unsigned at = take_opcode(in, p, &word);
     word = resolve_group(word, p[at]);
     if (word & FORM_MODRM)

@@ -33,12 +33,17 @@ enum insn_encoding { INSN_LEGACY, INSN_VEX, INSN_EVEX, INSN_XOP };
 #define INSN_ADDRSIZE 0x10 /* 67 */
 
 /** What an instruction is to a VMM. Everything that is not sensitive, not a control transfer and
- *  touches no FPU/SIMD state is CLS_PLAIN. */
+ *  touches no FPU/SIMD state is CLS_PLAIN. Instructions of features that no guest is offered (TSX,
+ *  CET, UINTR, Key Locker, ENQCMD, RDPRU, LWP, AVX-512 of Xeon Phi) are CLS_UD, as on a CPU that
+ *  lacks them. */
 enum insn_class {
     CLS_PLAIN,
-    CLS_NOP,      /* nop, multi-byte nop (0f 1f, 0f 19..1d, prefetchw excluded), endbr64, pause is PLAIN */
-    CLS_UD,       /* ud0 ud1 ud2, undefined or invalid-in-64-bit-mode encodings; len is still right for ud0/1/2 */
-    CLS_FPU,      /* x87, MMX, SSE, AVX, AVX-512, AMX data instructions, ldmxcsr, emms ... : touch FPU state */
+    CLS_NOP,      /* nop, hints (0f 19..1f, 0f 18 /4../7, register forms of 0f 0d), endbr64;
+                   * pause and prefetches are PLAIN. They use no operand, but keep `mem`. */
+    CLS_UD,       /* ud0 ud1 ud2, undefined or invalid-in-64-bit-mode encodings; len is still right
+                   * for ud0/1/2, and nothing is read or written */
+    CLS_FPU,      /* x87, MMX, SSE, AVX, AVX-512, AMX data instructions, ldmxcsr, emms ...: touch
+                   * FPU state */
     /* control transfers */
     CLS_JCC,      /* imm = displacement, cond = opcode & 15 */
     CLS_LOOP,     /* loopne e0, loope e1, loop e2, jrcxz/jecxz e3; imm = displacement */
@@ -47,8 +52,8 @@ enum insn_class {
     CLS_RET,      /* c3, c2 (imm = bytes to drop) */
     CLS_RETF, CLS_IRET,
     CLS_INT3, CLS_INT1, CLS_INTN, /* INTN: imm = vector */
-    CLS_SYSCALL, CLS_SYSRET, CLS_SYSENTER, CLS_SYSEXIT,
-    /* strings: movs cmps stos lods scas; opsize = element size */
+    CLS_SYSCALL, CLS_SYSRET, CLS_SYSENTER, CLS_SYSEXIT, /* the latter two write RSP, not `stack` */
+    /* strings: movs cmps stos lods scas; opsize = element size. They have no `mem`. */
     CLS_MOVS, CLS_CMPS, CLS_STOS, CLS_LODS, CLS_SCAS,
     CLS_INS, CLS_OUTS,
     /* I/O */
@@ -75,7 +80,8 @@ enum insn_class {
     CLS_RDPKRU, CLS_WRPKRU,
     CLS_SERIALIZE,
     CLS_VMCALL,   /* vmcall and vmmcall */
-    CLS_VMX,      /* every other VMX, SVM, SMX, SGX, SEV or TDX instruction: #UD in a guest without them */
+    CLS_VMX,      /* every other VMX, SVM, SMX, SGX, SEV or TDX instruction: #UD in a guest without
+                   * them; the registers they use are not described */
     CLS_CLFLUSH,  /* clflush clflushopt clwb cldemote: memory operand, no data */
     CLS_COUNT
 };
@@ -87,51 +93,65 @@ struct insn {
     uint8_t map;            /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A; VEX/EVEX/XOP: the map field */
     uint8_t opcode;         /* last opcode byte */
     uint8_t prefixes;       /* INSN_* seen (VEX/EVEX: those implied by pp, too) */
-    uint8_t seg;            /* last segment override, or SEG_NONE */
-    uint8_t rex;            /* REX byte (0x40..0x4f) or 0; for VEX/EVEX/XOP 0x40|WRXB, un-inverted */
-    uint8_t vvvv;           /* VEX/EVEX/XOP second source register number (un-inverted, with V'), else 0 */
+    uint8_t seg;            /* last segment override, or SEG_NONE. es, cs, ss and ds do nothing in
+                             * 64-bit mode and so do not replace an fs or gs (measured). */
+    uint8_t rex;            /* REX byte (0x40..0x4f) or 0; VEX/EVEX/XOP: 0x40|WRXB, un-inverted */
+    uint8_t vvvv;           /* VEX/EVEX/XOP second source register number (un-inverted, with V'),
+                             * else 0 */
     uint8_t vector_len;     /* VEX.L / EVEX.L'L */
 
     bool has_modrm, has_sib;
     uint8_t modrm, sib;
     uint8_t mod;            /* ModRM.mod */
-    uint8_t reg;            /* ModRM.reg with REX.R (and EVEX.R'); for opcode-embedded registers: that one */
-    uint8_t rm;             /* ModRM.rm with REX.B, meaningful when !mem */
+    uint8_t reg;            /* ModRM.reg with REX.R (and EVEX.R'); for opcode-embedded registers:
+                             * that one. Byte registers 4..7 without rex are ah ch dh bh. */
+    uint8_t rm;             /* ModRM.rm with REX.B (EVEX.X for a vector), meaningful when !mem */
 
-    bool mem;               /* has a ModRM (or moffs) memory operand that is an address: also lea, nop, invlpg */
+    bool mem;               /* has a ModRM (or moffs) memory operand that is an address: also lea,
+                             * nop, invlpg */
     bool moffs;             /* a0..a3: the address is imm, imm_len 8 (4 with 67) */
-    uint8_t base, index;    /* enum gpr; GPR_NONE, base may be GPR_RIP */
-    uint8_t scale;          /* 1 2 4 8 */
-    bool vsib;              /* index is a vector register (gather, scatter) */
+    uint8_t base, index;    /* enum gpr; GPR_NONE, base may be GPR_RIP. pop [rsp+x] addresses with
+                             * RSP already raised (SDM 2 "POP"). */
+    uint8_t scale;          /* 1 2 4 8; 1 without an index */
+    bool vsib;              /* index is the number of a vector register (gather, scatter) */
     uint8_t disp_len;       /* 0 1 4 */
     int32_t disp;           /* sign-extended; EVEX disp8 already multiplied by N */
 
-    uint8_t imm_len;        /* 0 1 2 4 8; enter: 2 with imm2 the second, 1 byte */
-    int64_t imm;            /* sign-extended */
+    uint8_t imm_len;        /* 0 1 2 4 8; enter: 2 with imm2 the second, 1 byte (so extrq: 1, 1) */
+    int64_t imm;            /* sign-extended; zero-extended for ret, enter, int, in, out, moffs */
     uint8_t imm2;
 
-    uint8_t opsize;         /* operand size of the integer operation: 1 2 4 8; 0 if meaningless */
+    uint8_t opsize;         /* operand size of the integer operation: 1 2 4 8; 0 if meaningless.
+                             * For vector instructions the size of their general register. Near
+                             * branches: 8; 66 does nothing (Intel; AMD would cut RIP to 16 bits) */
     uint8_t addrsize;       /* 4 or 8 */
 
-    bool mem_read, mem_write; /* what the instruction does to its memory operand; both false: lea, nop, invlpg, prefetch */
-    uint16_t mem_size;      /* bytes accessed at the operand; 0 where it depends (xsave, gather, masked) or none */
+    bool mem_read, mem_write; /* what the instruction does to its memory operand; both false: lea,
+                               * nop, invlpg, prefetch */
+    uint16_t mem_size;      /* bytes accessed at the operand; 0 where it depends (xsave, gather,
+                             * masked) or none. bt bts btr btc with a register bit number: the
+                             * number also moves the operand, by (bit >> 3) & -mem_size bytes. */
 
-    /* General registers read and written as operands, explicit and implicit (mul: rax rdx; cpuid: ...), as
-     * masks 1 << enum gpr. Not included: the memory operand's base and index (those are `base`, `index`), and
-     * RSP where it is only the implied stack pointer of push, pop, call, ret, leave, enter, pushf, popf, int.
-     * String instructions include rsi/rdi/rcx/rax as used. Byte registers ah..bh count as rax..rbx.
-     * cmov and conditionally written registers count as written and as read. A 32-bit or narrower write also
-     * counts only as written unless the operation merges (8- and 16-bit writes count as read, too). */
+    /* General registers read and written as operands, explicit and implicit (mul: rax rdx; cpuid:
+     * ...), as masks 1 << enum gpr. Not included: the memory operand's base and index (those are
+     * `base`, `index`), and RSP where it is only the implied stack pointer of push, pop, call, ret,
+     * leave, enter, pushf, popf, int, iret. String instructions include rsi/rdi/rcx/rax as used.
+     * Byte registers ah..bh count as rax..rbx. cmov and conditionally written registers count as
+     * written and as read. A 32-bit or narrower write also counts only as written unless the
+     * operation merges (8- and 16-bit writes count as read, too). */
     uint16_t reg_read, reg_write;
 
-    /* A PLAIN or FPU instruction that also touches memory through a register, outside `mem`: xlat, maskmovq,
-     * maskmovdqu, movdir64b (destination), clzero, umonitor. */
+    /* A PLAIN or FPU instruction that also touches memory through a register (which is in
+     * reg_read), outside `mem`: xlat, maskmovq, maskmovdqu, movdir64b (destination), clzero,
+     * umonitor (address only). */
     bool hidden_mem;
 
-    /* Stack use: the implied RSP is changed by the instruction (push pop call ret leave enter pushf popf ...). */
+    /* Stack use: the implied RSP is changed by the instruction (push pop call ret leave enter pushf
+     * popf int iret ...). */
     bool stack;
 
-    uint8_t opcode_off;     /* offset of the first byte after the legacy prefixes: REX, VEX/EVEX/XOP or the opcode */
+    uint8_t opcode_off;     /* offset of the first byte after the legacy prefixes: REX, VEX/EVEX/XOP
+                             * or the opcode */
     uint8_t modrm_off;      /* offset of ModRM, valid when has_modrm */
     uint8_t disp_off;       /* valid when disp_len */
     uint8_t imm_off;        /* valid when imm_len */
@@ -143,12 +163,12 @@ enum insn_status {
     INSN_TOO_LONG /* more than 15 bytes: #GP on hardware */
 };
 
-/** Decode the instruction at bytes[0, avail). On INSN_OK *out is complete; an encoding that raises #UD decodes as
- *  INSN_OK with CLS_UD (len then covers what was consumed). On INSN_SHORT and INSN_TOO_LONG *out is undefined.
- *  Never reads outside bytes[0, avail). */
+/** Decode the instruction at bytes[0, avail). On INSN_OK *out is complete; an encoding that raises
+ *  #UD decodes as INSN_OK with CLS_UD (len then covers what was consumed). On INSN_SHORT and
+ *  INSN_TOO_LONG *out is undefined. Never reads outside bytes[0, avail). */
 enum insn_status insn_decode(struct insn *out, const uint8_t *bytes, size_t avail) MUST_CHECK;
 
-/** Whether the instruction may end a straight-line run: any control transfer, or CLS_UD, CLS_HLT. */
+/** Whether the instruction may end a straight-line run: any control transfer, CLS_UD, CLS_HLT. */
 bool insn_ends_block(const struct insn *in);
 
 #endif

@@ -2,25 +2,9 @@
  *
  * Left out, hence undefined: what only Xeon Phi has (ER, PF, 4FMAPS, 4VNNIW).
  */
-#include "x86/insn_tables.h"
+#include "x86/insn_maps.h"
 
-#define FP CLASS(FPU)
-#define Y SIZE(Y)
-#define MO MEM(OP)
-#define IB IMM(B)
-
-/* Two operands, loading or storing memory of a size; with NDS, three. */
-#define LD(size) (FP | X_R | MEM(size))
-#define ST(size) (FP | X_W | MEM(size))
-#define LD_MEM(size) (FP | M_R | MEM(size))
-#define ST_MEM(size) (FP | M_W | MEM(size))
-#define REGS (FP | FORM_MODRM | FORM_NOMEM)
-#define NDS FORM_NDS
 #define NOMASK MASK(NONE)
-#define LIG L(IGNORED)
-#define L128 L(128)
-#define L512 L(512)
-#define L256_512 L(256_512)
 
 #define VEC LD(VL)
 #define VEC3 (VEC | NDS)
@@ -37,19 +21,17 @@
 
 /* Results in an opmask register are merged only */
 #define TO_K (FORM_SHORTREG | FORM_KREG | MASK(MERGE))
-#define TO_GPR (Y | G_W | FORM_SHORTREG | LIG | NOMASK)
-#define FROM_GPR (FP | Y | MO | E_R | NDS | LIG | NOMASK)
+#define TO_GPR (SY | G_W | FORM_SHORTREG | LIG | NOMASK)
+#define FROM_GPR (FP | SY | MO | E_R | NDS | LIG | NOMASK)
 #define MOVD_LD(size) (FP | (size) | E_R | L128 | NOMASK)
 #define MOVD_ST(size) (FP | (size) | E_W | L128 | NOMASK)
 
 #define GATHER (FP | M_R | MEM(SOMEW) | FORM_SIB | FORM_VSIB | FORM_DISTINCT | MASK(REQUIRED))
 #define SCATTER (FP | M_W | MEM(SOMEW) | FORM_SIB | FORM_VSIB | MASK(REQUIRED))
 
-/* Columns: none, 66, F3, F2 */
 #define PS_PD(word) {(word) | W0, (word) | W1}
 #define PS_PD_SS_SD(word, round)                                                                   \
     {(word) | W0 | (round), (word) | W1 | (round), SS | (round), SD | (round)}
-#define ONLY_66(word) {0, word}
 
 #define FMA(op, packed, scalar)                                                                    \
     [op ... (op) + 2] = ONLY_66(packed), [(op) + 3] = ONLY_66(scalar),                             \
@@ -92,7 +74,7 @@ const uint64_t insn_map_evex[6][256][4] = {
         [0x67 ... 0x69] = ONLY_66(VEC3),
         [0x6a ... 0x6b] = ONLY_66(FULL3 | W0),
         [0x6c ... 0x6d] = ONLY_66(FULL3 | W1),
-        [0x6e] = ONLY_66(MOVD_LD(Y | MO)),
+        [0x6e] = ONLY_66(MOVD_LD(SY | MO)),
         [0x6f] = {0, VEC, VEC, VEC},
         [0x70] = {0, FULL | W0 | IB, VEC | IB, VEC | IB},
         [0x71] = ONLY_66(GROUP(EVEX_12)),
@@ -104,12 +86,12 @@ const uint64_t insn_map_evex[6][256][4] = {
         [0x79] = {FULL | ER, LD(HALFW) | ER, LD(4) | TO_GPR | ER, LD(8) | TO_GPR | ER},
         [0x7a] = {0, LD(HALFW) | SAE, LD(HALFW) | ER, FULL | ER},
         [0x7b] = {0, LD(HALFW) | ER, FROM_GPR | ER, FROM_GPR | ER},
-        [0x7e] = {0, MOVD_ST(Y | MO), LD(8) | W1 | L128 | NOMASK},
+        [0x7e] = {0, MOVD_ST(SY | MO), LD(8) | W1 | L128 | NOMASK},
         [0x7f] = {0, ST(VL), ST(VL), ST(VL)},
         [0xc2] = {FULL3 | W0 | TO_K | SAE | IB, FULL3 | W1 | TO_K | SAE | IB,
                   SS | TO_K | SAE | IB, SD | TO_K | SAE | IB},
         [0xc4] = ONLY_66(MOVD_LD(SIZE(4) | MEM(2)) | NDS | IB),
-        [0xc5] = ONLY_66(REGS | Y | G_W | FORM_SHORTREG | L128 | NOMASK | IB),
+        [0xc5] = ONLY_66(REGS | SY | G_W | FORM_SHORTREG | L128 | NOMASK | IB),
         [0xc6] = PS_PD(FULL3 | IB),
         [0xd1] = ONLY_66(LD(16) | NDS),
         [0xd2] = ONLY_66(LD(16) | NDS | W0),
@@ -224,7 +206,7 @@ const uint64_t insn_map_evex[6][256][4] = {
         [0x78] = ONLY_66(LD(1) | W0),
         [0x79] = ONLY_66(LD(2) | W0),
         [0x7a ... 0x7b] = ONLY_66(FP | R_R | SIZE(4) | W0),
-        [0x7c] = ONLY_66(FP | R_R | Y),
+        [0x7c] = ONLY_66(FP | R_R | SY),
         [0x7d] = ONLY_66(VEC3),
         [0x7e ... 0x7f] = ONLY_66(FULL3),
         [0x83] = ONLY_66(FULL3 | W1),
@@ -253,10 +235,10 @@ const uint64_t insn_map_evex[6][256][4] = {
         [0x0a] = {SH | SAE | IB, SS | SAE | IB},
         [0x0b] = ONLY_66(SD | SAE | IB),
         [0x0f] = ONLY_66(VEC3 | IB),
-        [0x14] = ONLY_66(MOVD_ST(Y | MEM(1)) | IB),
-        [0x15] = ONLY_66(MOVD_ST(Y | MEM(2)) | IB),
-        [0x16] = ONLY_66(MOVD_ST(Y | MO) | IB),
-        [0x17] = ONLY_66(MOVD_ST(Y | MEM(4)) | IB),
+        [0x14] = ONLY_66(MOVD_ST(SY | MEM(1)) | IB),
+        [0x15] = ONLY_66(MOVD_ST(SY | MEM(2)) | IB),
+        [0x16] = ONLY_66(MOVD_ST(SY | MO) | IB),
+        [0x17] = ONLY_66(MOVD_ST(SY | MEM(4)) | IB),
         [0x18] = ONLY_66(LD(16) | NDS | L256_512 | IB),
         [0x19] = ONLY_66(ST(16) | L256_512 | IB),
         [0x1a] = ONLY_66(LD(32) | NDS | L512 | IB),
@@ -265,7 +247,7 @@ const uint64_t insn_map_evex[6][256][4] = {
         [0x1e ... 0x1f] = ONLY_66(FULL3 | TO_K | IB),
         [0x20] = ONLY_66(MOVD_LD(SIZE(4) | MEM(1)) | NDS | IB),
         [0x21] = ONLY_66(LD(4) | NDS | W0 | L128 | NOMASK | IB),
-        [0x22] = ONLY_66(MOVD_LD(Y | MO) | NDS | IB),
+        [0x22] = ONLY_66(MOVD_LD(SY | MO) | NDS | IB),
         [0x23] = ONLY_66(FULL3 | L256_512 | IB),
         [0x25] = ONLY_66(FULL3 | IB),
         [0x26] = {PH | SAE | IB, FULL | SAE | IB},

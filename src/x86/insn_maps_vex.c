@@ -1,24 +1,7 @@
 /* The VEX and XOP opcode maps. SDM 2 chapters 3-6 (each instruction's VEX forms); APM 3, 4, 6 for
  * FMA4, TBM and XOP.
  */
-#include "x86/insn_tables.h"
-
-#define OP CLASS(PLAIN)
-#define FP CLASS(FPU)
-#define Y SIZE(Y)
-#define MO MEM(OP)
-#define IB IMM(B)
-
-/* Two operands, loading or storing memory of a size; with NDS, three. */
-#define LD(size) (FP | X_R | MEM(size))
-#define ST(size) (FP | X_W | MEM(size))
-#define LD_MEM(size) (FP | M_R | MEM(size))
-#define ST_MEM(size) (FP | M_W | MEM(size))
-#define REGS (FP | FORM_MODRM | FORM_NOMEM)
-#define NDS FORM_NDS
-#define LIG L(IGNORED)
-#define L128 L(128)
-#define L256 L(256)
+#include "x86/insn_maps.h"
 
 #define VEC LD(VL)
 #define VEC3 (VEC | NDS)
@@ -26,11 +9,8 @@
 #define SS (LD(4) | NDS | LIG)
 #define SD (LD(8) | NDS | LIG)
 
-/* Columns: none, 66, F3, F2 */
-#define PS_PD(word) {word, word}
+#define PS_PD(word) NP_66(word)
 #define PS_PD_SS_SD(word) {word, word, SS, SD}
-#define ONLY_66(word) {0, word}
-#define ONLY_F3(word) {0, 0, word}
 
 /* Opmask registers */
 #define K_REGS (REGS | FORM_KREG)
@@ -38,7 +18,7 @@
 #define K2 (K_REGS | L128)
 
 /* BMI */
-#define BMI (OP | Y | MO | E_R | L128)
+#define BMI (OP | SY | MO | E_R | L128)
 #define BMI_GVE (BMI | G_W | V_R | NDS)
 
 /* AMX: tiles are numbered like opmasks */
@@ -54,13 +34,15 @@
 #define FMA_P VEC3
 #define FMA_S (LD(W) | NDS | LIG)
 #define FMA(op)                                                                                    \
-    [op ... (op) + 2] = ONLY_66(FMA_P), [(op) + 3] = ONLY_66(FMA_S), [(op) + 4] = ONLY_66(FMA_P),  \
-             [(op) + 5] = ONLY_66(FMA_S), [(op) + 6] = ONLY_66(FMA_P), [(op) + 7] = ONLY_66(FMA_S), \
+    [op ... (op) + 2] = ONLY_66(FMA_P), [(op) + 3] = ONLY_66(FMA_S),                               \
+             [(op) + 4] = ONLY_66(FMA_P), [(op) + 5] = ONLY_66(FMA_S),                             \
+             [(op) + 6] = ONLY_66(FMA_P), [(op) + 7] = ONLY_66(FMA_S),                             \
              [(op) + 8] = ONLY_66(FMA_P), [(op) + 9] = ONLY_66(FMA_S)
 
 /* FMA4: a fourth register in the immediate */
 #define FMA4(op)                                                                                   \
-    [op ... (op) + 1] = ONLY_66(VEC3 | IB), [(op) + 2] = ONLY_66(SS | IB), [(op) + 3] = ONLY_66(SD | IB)
+    [op ... (op) + 1] = ONLY_66(VEC3 | IB), [(op) + 2] = ONLY_66(SS | IB),                         \
+             [(op) + 3] = ONLY_66(SD | IB)
 
 /* pmovsx and pmovzx: bw bd bq wd wq dq */
 #define EXTEND(op)                                                                                 \
@@ -79,16 +61,16 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0x17] = PS_PD(ST_MEM(8) | L128),
         [0x28] = PS_PD(VEC),
         [0x29] = PS_PD(STV),
-        [0x2a] = {0, 0, FP | Y | MO | E_R | NDS | LIG, FP | Y | MO | E_R | NDS | LIG},
+        [0x2a] = {0, 0, FP | SY | MO | E_R | NDS | LIG, FP | SY | MO | E_R | NDS | LIG},
         [0x2b] = PS_PD(ST_MEM(VL)),
-        [0x2c ... 0x2d] = {0, 0, LD(4) | Y | G_W | LIG, LD(8) | Y | G_W | LIG},
+        [0x2c ... 0x2d] = {0, 0, LD(4) | SY | G_W | LIG, LD(8) | SY | G_W | LIG},
         [0x2e ... 0x2f] = {LD(4) | LIG, LD(8) | LIG},
         [0x41 ... 0x42] = PS_PD(K3),
         [0x44] = PS_PD(K2), /* knot */
         [0x45 ... 0x47] = PS_PD(K3),
         [0x4a] = PS_PD(K3),
         [0x4b] = {K3, K3 | W0}, /* kunpck */
-        [0x50] = PS_PD(REGS | Y | G_W),
+        [0x50] = PS_PD(REGS | SY | G_W),
         [0x51] = PS_PD_SS_SD(VEC),
         [0x52 ... 0x53] = {VEC, 0, SS},
         [0x54 ... 0x57] = PS_PD(VEC3),
@@ -97,7 +79,7 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0x5b] = {VEC, VEC, VEC},
         [0x5c ... 0x5f] = PS_PD_SS_SD(VEC3),
         [0x60 ... 0x6d] = ONLY_66(VEC3),
-        [0x6e] = ONLY_66(FP | Y | MO | E_R | L128),
+        [0x6e] = ONLY_66(FP | SY | MO | E_R | L128),
         [0x6f] = {0, VEC, VEC},
         [0x70] = {0, VEC | IB, VEC | IB, VEC | IB},
         [0x71 ... 0x72] = ONLY_66(GROUP(VEX_12)),
@@ -105,24 +87,24 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0x74 ... 0x76] = ONLY_66(VEC3),
         [0x77] = {FP}, /* vzeroupper vzeroall */
         [0x7c ... 0x7d] = {0, VEC3, 0, VEC3},
-        [0x7e] = {0, FP | Y | MO | E_W | L128, LD(8) | L128},
+        [0x7e] = {0, FP | SY | MO | E_W | L128, LD(8) | L128},
         [0x7f] = {0, STV, STV},
         [0x90] = {FP | X_R | MEM(K16) | FORM_KREG | L128, FP | X_R | MEM(K8) | FORM_KREG | L128},
         [0x91] = {FP | M_W | MEM(K16) | FORM_KREG | L128, FP | M_W | MEM(K8) | FORM_KREG | L128},
-        [0x92] = {K2 | R_R | SIZE(4) | W0, K2 | R_R | SIZE(4) | W0, 0, K2 | R_R | Y},
+        [0x92] = {K2 | R_R | SIZE(4) | W0, K2 | R_R | SIZE(4) | W0, 0, K2 | R_R | SY},
         [0x93] = {REGS | G_W | SIZE(4) | W0 | L128, REGS | G_W | SIZE(4) | W0 | L128, 0,
-                  REGS | G_W | Y | L128},
+                  REGS | G_W | SY | L128},
         [0x98 ... 0x99] = PS_PD(K2),
         [0xae] = {GROUP(VEX_15)},
         [0xc2] = {VEC3 | IB, VEC3 | IB, SS | IB, SD | IB},
         [0xc4] = ONLY_66(FP | SIZE(4) | MEM(2) | E_R | NDS | L128 | IB),
-        [0xc5] = ONLY_66(REGS | Y | G_W | L128 | IB),
+        [0xc5] = ONLY_66(REGS | SY | G_W | L128 | IB),
         [0xc6] = PS_PD(VEC3 | IB),
         [0xd0] = {0, VEC3, 0, VEC3},
         [0xd1 ... 0xd3] = ONLY_66(LD(16) | NDS),
         [0xd4 ... 0xd5] = ONLY_66(VEC3),
         [0xd6] = ONLY_66(ST(8) | L128),
-        [0xd7] = ONLY_66(REGS | Y | G_W),
+        [0xd7] = ONLY_66(REGS | SY | G_W),
         [0xd8 ... 0xe0] = ONLY_66(VEC3),
         [0xe1 ... 0xe2] = ONLY_66(LD(16) | NDS),
         [0xe3 ... 0xe5] = ONLY_66(VEC3),
@@ -190,7 +172,7 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0xda] = {VEC3 | W0 | L128, VEC3 | W0 | L128, VEC3 | W0, VEC3 | W0},
         [0xdb] = ONLY_66(VEC | L128),
         [0xdc ... 0xdf] = ONLY_66(VEC3),
-        [0xe0 ... 0xef] = ONLY_66(OP | Y | MO | M_RW | G_RW | V_R | NDS | L128), /* cmpccxadd */
+        [0xe0 ... 0xef] = ONLY_66(OP | SY | MO | M_RW | G_RW | V_R | NDS | L128), /* cmpccxadd */
         [0xf2] = {BMI_GVE},                                                      /* andn */
         [0xf3] = {GROUP(VEX_17)},
         [0xf5] = {BMI_GVE, 0, BMI_GVE, BMI_GVE}, /* bzhi pext pdep */
@@ -207,16 +189,16 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0x0a] = ONLY_66(SS | IB),
         [0x0b] = ONLY_66(SD | IB),
         [0x0c ... 0x0f] = ONLY_66(VEC3 | IB),
-        [0x14] = ONLY_66(FP | Y | MEM(1) | E_W | IB | L128),
-        [0x15] = ONLY_66(FP | Y | MEM(2) | E_W | IB | L128),
-        [0x16] = ONLY_66(FP | Y | MO | E_W | IB | L128),
-        [0x17] = ONLY_66(FP | Y | MEM(4) | E_W | IB | L128),
+        [0x14] = ONLY_66(FP | SY | MEM(1) | E_W | IB | L128),
+        [0x15] = ONLY_66(FP | SY | MEM(2) | E_W | IB | L128),
+        [0x16] = ONLY_66(FP | SY | MO | E_W | IB | L128),
+        [0x17] = ONLY_66(FP | SY | MEM(4) | E_W | IB | L128),
         [0x18] = ONLY_66(LD(16) | NDS | IB | W0 | L256),
         [0x19] = ONLY_66(ST(16) | IB | W0 | L256),
         [0x1d] = ONLY_66(ST(VL2) | IB | W0),
         [0x20] = ONLY_66(FP | SIZE(4) | MEM(1) | E_R | NDS | IB | L128),
         [0x21] = ONLY_66(LD(4) | NDS | IB | L128),
-        [0x22] = ONLY_66(FP | Y | MO | E_R | NDS | IB | L128),
+        [0x22] = ONLY_66(FP | SY | MO | E_R | NDS | IB | L128),
         [0x30 ... 0x33] = ONLY_66(K2 | IB), /* kshift */
         [0x38] = ONLY_66(LD(16) | NDS | IB | W0 | L256),
         [0x39] = ONLY_66(ST(16) | IB | W0 | L256),
@@ -228,8 +210,8 @@ const uint64_t insn_map_vex[3][256][4] = {
         [0x48 ... 0x49] = ONLY_66(VEC3 | IB), /* vpermil2 (XOP) */
         [0x4a ... 0x4c] = ONLY_66(VEC3 | IB | W0),
         [0x5c ... 0x5f] = ONLY_66(VEC3 | IB), /* FMA4 */
-        [0x60] = ONLY_66(VEC | Y | IB | USES(AD_R) | L128),
-        [0x61] = ONLY_66(VEC | Y | IB | USES(AD_R_C_W) | L128),
+        [0x60] = ONLY_66(VEC | SY | IB | USES(AD_R) | L128),
+        [0x61] = ONLY_66(VEC | SY | IB | USES(AD_R_C_W) | L128),
         [0x62] = ONLY_66(VEC | IB | L128),
         [0x63] = ONLY_66(VEC | IB | USES(C_W) | L128),
         FMA4(0x68),

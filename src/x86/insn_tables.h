@@ -165,26 +165,6 @@ enum implied_rule {
 #define FORM_HIDDEN (1ull << 44)  /* insn.hidden_mem */
 #define FORM_NUMBER (1ull << 45)  /* insn.reg is a segment, control or debug register number */
 
-#define E_R (FORM_MODRM | FORM_MEM_R | FORM_RM_R)
-#define E_W (FORM_MODRM | FORM_MEM_W | FORM_RM_W)
-#define E_RW (E_R | E_W)
-#define X_R (FORM_MODRM | FORM_MEM_R)
-#define X_W (FORM_MODRM | FORM_MEM_W)
-#define X_RW (X_R | X_W)
-#define M_R (X_R | FORM_NOREG)
-#define M_W (X_W | FORM_NOREG)
-#define M_RW (X_RW | FORM_NOREG)
-#define R_R (FORM_MODRM | FORM_RM_R | FORM_NOMEM)
-#define R_W (FORM_MODRM | FORM_RM_W | FORM_NOMEM)
-#define G_R FORM_REG_R
-#define G_W FORM_REG_W
-#define G_RW (G_R | G_W)
-#define V_R FORM_VVVV_R
-#define V_W FORM_VVVV_W
-#define O_R FORM_LOW_R
-#define O_W FORM_LOW_W
-#define O_RW (O_R | O_W)
-
 /* Legal values of VEX, EVEX and XOP prefix fields. */
 #define FORM_VEXW_AT 46
 #define FORM_VEXW_BITS 2
@@ -282,19 +262,20 @@ enum insn_group_name {
     GROUP_VEX_12, GROUP_VEX_14, GROUP_VEX_15, GROUP_VEX_17,
     GROUP_VEX_49, GROUP_VEX_49_C0, GROUP_VEX_49_66, GROUP_VEX_49_F2, GROUP_VEX_49_F2C0,
     GROUP_XOP_01, GROUP_XOP_02,
-    GROUP_EVEX_10_F3, GROUP_EVEX_10_F2, GROUP_EVEX_11_F3, GROUP_EVEX_11_F2, GROUP_EVEX_12, GROUP_EVEX_13,
-    GROUP_EVEX_14, GROUP_EVEX5_10, GROUP_EVEX5_11,
+    GROUP_EVEX_10_F3, GROUP_EVEX_10_F2, GROUP_EVEX_11_F3, GROUP_EVEX_11_F2,
+    GROUP_EVEX_12, GROUP_EVEX_13, GROUP_EVEX_14, GROUP_EVEX5_10, GROUP_EVEX5_11,
     GROUP_COUNT,
 };
 
 /* insn_vector.c: what VEX, EVEX and XOP add. */
 
-/** Takes a VEX, EVEX or XOP prefix at p[at] and the opcode behind it, as take_opcode does; or, for 8f,
- *  the plain pop. *word is 0 if the prefix is malformed or the opcode undefined. */
+/** Takes a VEX, EVEX or XOP prefix at p[at] and the opcode behind it, or, where 8f is no prefix, the
+ *  pop. Returns the offset behind the opcode. *word must be 0 on entry and stays so if the prefix
+ *  is malformed or the opcode undefined. */
 unsigned insn_take_vector_prefix(struct insn *in, const uint8_t *p, unsigned at, uint64_t *word);
 
-/** Whether the prefix fields are legal for this form, in a vector encoding. Also completes the register
- *  numbers. `p` is where the instruction starts. */
+/** Whether the prefix fields are legal for this form, in a vector encoding. Also completes the
+ *  register numbers. `p` is where the instruction starts. */
 bool insn_vector_is_legal(struct insn *in, const uint8_t *p, uint64_t word);
 
 /** insn.mem_size of the rules that depend on the vector length or W. */

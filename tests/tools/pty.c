@@ -5,7 +5,7 @@
  *                 sleep MS
  *                 signal NAME    INT TERM KILL TSTP CONT HUP to the program
  *                 modes          print "raw" or "cooked": the terminal's mode now
- *                 background     wait until the program has stopped (as a job)
+ *                 stopped        wait until the program has stopped, as a job
  *                 wait           for the program's end; prints "status N" or "signal N"
  * The program's output goes to standard output at the end of each step. Exit status 1 if an expectation does not come true
  * within EXPECT_MS.
@@ -180,7 +180,7 @@ static bool step(struct session *s, char *line)
         print_mode(s);
         return true;
     }
-    if (strcmp(line, "background") == 0) {
+    if (strcmp(line, "stopped") == 0) {
         return wait_for(s, WUNTRACED);
     }
     if (strcmp(line, "wait") == 0) {
@@ -207,18 +207,9 @@ static void start(struct session *s, char **argv)
         dup2(s->slave, 0);
         dup2(s->slave, 1);
         dup2(s->slave, 2);
-        /* A job of its own inside the session, so that it can be stopped. */
-        pid_t job = fork();
-        if (job == 0) {
-            setpgid(0, 0);
-            signal(SIGTTOU, SIG_IGN);
-            tcsetpgrp(0, getpid());
-            signal(SIGTTOU, SIG_DFL);
-            execvp(argv[0], argv);
-            perror(argv[0]);
-            _exit(127);
-        }
-        _exit(0);
+        execvp(argv[0], argv);
+        perror(argv[0]);
+        _exit(127);
     }
 }
 

@@ -1,6 +1,8 @@
 /* The fake guest of the unit tests: see fake_guest.h. */
 #include "fake_guest.h"
 
+#include "engine/engine.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +13,20 @@ unsigned fake_cpuid_calls;
 
 static uint64_t next_table;
 
-void mmu_ram_written(struct vm *vm, gpa_t a, uint64_t len)
+static void note_ram_written(struct vm *vm, gpa_t a, uint64_t len)
 {
     (void)vm;
     fake_ram_writes++;
     fake_ram_write_gpa = a.v;
     fake_ram_write_len = len;
+}
+
+static const struct engine fake_engine = {.name = "fake", .ram_written = note_ram_written};
+
+/* Stands in where a test does not link the engine. */
+__attribute__((weak)) void mmu_ram_written(struct vm *vm, gpa_t a, uint64_t len)
+{
+    vm->engine->ram_written(vm, a, len);
 }
 
 static void fake_cpuid_extended(uint32_t leaf, uint32_t r[4])
@@ -49,14 +59,14 @@ static void fake_cpuid_xsave(uint32_t subleaf, uint32_t r[4])
         uint32_t size, offset;
     } part[] = {[2] = {0x100, 0x240}, [5] = {0x40, 0x440}, [6] = {0x200, 0x480},
                 [7] = {0x400, 0x680}, [9] = {8, 0xa80},    [17] = {0x40, 0xac0},
-                [18] = {0x2000, 0xb00}};
+                [18] = {0x2000, 0xb00}, [19] = {0x80, 0x2b00}};
     if (subleaf == 1) {
         r[0] = 0x1f;
         return;
     }
-    r[0] = subleaf < 19 ? part[subleaf].size : 0;
-    r[1] = subleaf < 19 ? part[subleaf].offset : 0;
-    r[2] = subleaf == 18 ? 6 : 0;
+    r[0] = subleaf < 20 ? part[subleaf].size : 0;
+    r[1] = subleaf < 20 ? part[subleaf].offset : 0;
+    r[2] = subleaf == 18 ? 6 : subleaf == 19 ? 2 : 0;
     r[3] = 0;
 }
 
@@ -223,6 +233,7 @@ struct vcpu *fake_guest_create(void)
     struct vcpu *v = vm->vcpu[0];
 
     v->vm = vm;
+    vm->engine = &fake_engine;
     v->lapic = &vm->lapic[0];
     vcpu_cpuid_init(v, &cfg);
     vcpu_reset(v);

@@ -84,14 +84,6 @@ void host_console_flush(struct vm *vm)
     fake.flushes++;
 }
 
-/* Stands in where a test does not link src/vcpu. */
-__attribute__((weak)) void vcpu_reset(struct vcpu *v)
-{
-    v->rip = 0xfff0;
-    v->rflags = RFLAGS_FIXED;
-    v->seg[SEG_CS] = (struct segment){.sel = 0xf000, .base = 0xffff0000, .limit = 0xffff};
-}
-
 struct vm *fake_vm_create(unsigned cpus)
 {
     memset(&fake, 0, sizeof(fake));

@@ -49,6 +49,7 @@ static void test_fixed_cases(void **state)
     compare("[%05d][%2d][%016llx][%-8x]", -42, -12345, 0xabcull, 0x12u);
     compare("[%.3s][%.*s][%8.2s][%.0s]", "abcdef", 2, "xyz", "long", "gone");
     compare("[%-05d][%0-5d]", 7, 7);
+    compare("[%#x][%#X][%#llx][%#010x][%#12x][%-#8x]", 1u, 0xabu, 0ull, 0x12u, 0x34u, 5u);
     compare("%zu", (size_t)123456);
     compare("%d%d%d%d%d%d%d%d%d", 1, 2, 3, 4, 5, 6, 7, 8, 9);
 }
@@ -77,7 +78,7 @@ static void test_random_numbers(void **state)
     (void)state;
     static const char *const formats[] = {"%d", "%u", "%x", "%X"};
     static const char *const longs[] = {"", "l", "ll"};
-    static const char *const flags[] = {"", "0", "-"};
+    static const char *const flags[] = {"", "0", "-", "#", "#0"};
     srand(1);
     for (unsigned n = 0; n < 20000; n++) {
         uint64_t value = (uint64_t)rand() << 33 ^ (uint64_t)rand() << 11 ^ (uint64_t)rand();
@@ -91,8 +92,8 @@ static void test_random_numbers(void **state)
         if (rand() % 2) {
             snprintf(width, sizeof(width), "%d", rand() % 24 + 1);
         }
-        snprintf(fmt, sizeof(fmt), "<%%%s%s%s%s>", flags[rand() % 3], width, longs[l],
-                 conversion + 1);
+        unsigned flag = (unsigned)rand() % (conversion[1] == 'x' || conversion[1] == 'X' ? 5 : 3);
+        snprintf(fmt, sizeof(fmt), "<%%%s%s%s%s>", flags[flag], width, longs[l], conversion + 1);
         if (l == 0) {
             compare(fmt, (unsigned)value);
         } else if (l == 1) {

@@ -1,5 +1,4 @@
-/* src/dev (serial, rtc, power, pit, debug ports) and src/vm (bus, kvmclock, hypercalls, the
- * machine). */
+/* src/dev: serial, rtc, power, pit, debug ports. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -365,8 +365,10 @@ static void test_accessed_race(void **state)
     *entry &= (1ull << 52) - 1;
     v->efer |= EFER_NX; /* the counter may reach bit 63 */
     assert_int_equal(pthread_create(&thread, NULL, count_in_entry, entry), 0);
-    for (unsigned i = 0; i < RACES; i++)
+    for (unsigned i = 0; i < RACES; i++) {
         assert_true(mmu_walk(v, PAGE, MMU_WRITE, &x, &ex));
+        assert_true(x.dirty && (x.pte & PTE_A)); /* what was lost to the race was done again */
+    }
     pthread_join(thread, NULL);
     /* No increment was overwritten. */
     assert_int_equal(*entry >> 52, RACES & 0xfff);

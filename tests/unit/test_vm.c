@@ -1,5 +1,4 @@
-/* src/dev (serial, rtc, power, pit, debug ports) and src/vm (bus, kvmclock, hypercalls, the
- * machine). */
+/* src/vm: the buses, kvmclock, hypercalls, and the life of a machine and its vCPUs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -263,6 +262,12 @@ static void test_first_end_wins(void **state)
     vm_fail(vm, "second");
     assert_int_equal(vm_ended(vm), VM_FAILED);
     assert_string_equal(vm->reason, "bad ring 10");
+    teardown(NULL);
+    setup(NULL);
+    vm_end_because(vm, VM_TRIPLE_FAULT, "at rip %#llx", 0xfff0ull);
+    vm_fail(vm, "later");
+    assert_int_equal(vm_ended(vm), VM_TRIPLE_FAULT);
+    assert_string_equal(vm->reason, "at rip 0xfff0");
 }
 
 /* An engine that plays a script of exits. */

@@ -139,6 +139,7 @@ void *host_private_map(uint64_t hva, uint64_t len, unsigned prot)
 {
     static uint64_t next = PRIVATE_START; /* this task's own cursor */
     int p = ((prot & HOST_R) ? PROT_READ : 0) | ((prot & HOST_W) ? PROT_WRITE : 0) | ((prot & HOST_X) ? PROT_EXEC : 0);
+    len = align_up(len, PAGE_SIZE);
     if (!hva) {
         hva = next;
         next += len + PAGE_SIZE; /* a hole between any two */

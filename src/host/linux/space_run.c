@@ -13,7 +13,6 @@
  * State: struct space, the handoff part of struct space_host. Runs in the vCPU task.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE
 #endif
 #include "host/linux/space_priv.h"
 

@@ -92,11 +92,14 @@ static void handoff_sites(struct builder *b, uint64_t base)
     demand(b, ARG_LOW(1), FUTEX_WAIT);
     site_close(b, site);
 
-    site = site_open(b, stub_at(base, stub_ip_wake));
-    demand(b, FIELD(nr), SYS_futex);
-    demand_address(b, 0, base + SPACE_SH + SH_BELL);
-    demand(b, ARG_LOW(1), FUTEX_WAKE);
-    site_close(b, site);
+    static const uint8_t *const wakes[] = {stub_ip_wake, stub_ip_wake_again};
+    for (unsigned i = 0; i < ARRAY_LEN(wakes); i++) {
+        site = site_open(b, stub_at(base, wakes[i]));
+        demand(b, FIELD(nr), SYS_futex);
+        demand_address(b, 0, base + SPACE_SH + SH_BELL);
+        demand(b, ARG_LOW(1), FUTEX_WAKE);
+        site_close(b, site);
+    }
 
     site = site_open(b, stub_at(base, stub_ip_exit));
     demand(b, FIELD(nr), SYS_exit_group);

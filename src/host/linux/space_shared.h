@@ -73,6 +73,7 @@
 #define SH_ES 58
 #define SH_FS 60
 #define SH_GS 62
+#define SH_NESTED 64
 
 /* struct space_zygote_page */
 #define ZP_REQUEST 0
@@ -155,6 +156,7 @@ struct space_sh {
     uint64_t frame;
     uint64_t fs_base, gs_base;
     uint16_t ds, es, fs, gs;
+    uint64_t nested;      /* the stub's own: the frame of a kick that hit it */
 };
 
 struct space_zygote_page {
@@ -186,7 +188,7 @@ struct space_frame {
 
 _Static_assert(offsetof(struct space_ctl, frame) == CTL_FRAME, "layout");
 _Static_assert(offsetof(struct space_op, flags) == OP_FLAGS && sizeof(struct space_op) == OP_SIZE, "layout");
-_Static_assert(offsetof(struct space_sh, frame) == SH_FRAME && offsetof(struct space_sh, gs) == SH_GS, "layout");
+_Static_assert(offsetof(struct space_sh, frame) == SH_FRAME && offsetof(struct space_sh, nested) == SH_NESTED, "layout");
 _Static_assert(offsetof(struct space_zygote_page, slot_off) == ZP_SLOT_OFF, "layout");
 _Static_assert(offsetof(struct space_script, want) == SCRIPT_WANT && sizeof(struct space_script) == SCRIPT_SIZE, "");
 _Static_assert(offsetof(struct space_frame, r8) == FRAME_R8 && offsetof(struct space_frame, rip) == FRAME_RIP, "");

@@ -34,7 +34,7 @@
         .section .rodata.space_stub, "a"
         .balign 4096
         .globl stub_start, stub_zygote, stub_low, stub_high, stub_handler, stub_end
-        .globl stub_ip_yield, stub_ip_wait, stub_ip_wake, stub_ip_exit
+        .globl stub_ip_yield, stub_ip_wait, stub_ip_wake, stub_ip_wake_again, stub_ip_exit
         .globl stub_ip_get, stub_ip_op, stub_ip_tls, stub_ip_done
 stub_start:
         .set ctl, stub_start + SPACE_CTL
@@ -151,6 +151,7 @@ stub_handler:
 looked: xor     %eax, %eax
         cmp     $KICK, %edi
         sete    %al
+publish:
         add     %eax, SH(KICKS)
         incl    SH(EVENTS)
 
@@ -159,8 +160,12 @@ news:
         lock incl SH(BELL)
         cmpl    $0, CTL(TASK_SLEEPS)
         je      wait
-        lea     wait(%rip), %rbx
-        jmp     wake
+        lea     SH(BELL), %rdi
+        mov     $FUTEX_WAKE, %esi
+        mov     $1, %edx
+        mov     $SYS_futex, %eax
+        syscall
+stub_ip_wake:
 wait:
         mov     CTL(SPIN), %ebp
         inc     %ebp
@@ -295,7 +300,9 @@ leave:
         mov     SH(GS_BASE), %rcx
         wrfsbase %rax
         wrgsbase %rcx
-leave_frame:                            /* by the frame at rsp */
+
+/* Go where the frame at rsp says. */
+.macro go_by_frame
         mov     FRAME_FPSTATE(%rsp), %rsi
         mov     FPSTATE_SW_XFEATURES(%rsi), %eax
         mov     FPSTATE_SW_XFEATURES+4(%rsi), %edx
@@ -324,6 +331,9 @@ leave_frame:                            /* by the frame at rsp */
         mov     FRAME_RCX(%rdx), %rcx
         mov     FRAME_RDX(%rdx), %rdx
         iretq
+.endm
+        go_by_frame
+leave_end:
 
 /* Whether a #GP(0) came from CPUID. Its first byte was fetched, so it can be read; so was the second if the first is 0x0f. */
 look:
@@ -344,26 +354,49 @@ look:
         movl    $1, SH(CPUID)
         jmp     looked
 
-/* A signal while in the stub, at stub_low + rax: a kick that came too late is acknowledged and forgotten; else we were misused. */
+/* A signal while in the stub, at stub_low + rax. Only a kick may come, and not where registers hold the token; else the stub was misused. */
 nested:
         cmp     $KICK, %edi
         jne     die
-        sub     $(gate - stub_low), %rax
-        cmp     $(gate_clean - gate), %rax
+        mov     %rax, %rcx
+        sub     $(gate - stub_low), %rcx
+        cmp     $(gate_clean - gate), %rcx
         jb      die
+        mov     %rax, %rcx
+        sub     $(leave - stub_low), %rcx
+        cmp     $(leave_end - leave), %rcx
+        jb      stay
+        sub     $(again - stub_low), %rax
+        cmp     $(again_end - again), %rax
+        jb      1f
+        mov     %rsp, SH(NESTED)
+
+/* It came too late or too early: acknowledge it, and go on where it hit. The task may then send another, even before this one's frame is
+ * gone: that does the same over again, with the first one's frame, so that at most two frames are above the event's. */
+again:
+1:      mov     SH(NESTED), %rsp
         incl    SH(KICKS)
         lock incl SH(BELL)
-        lea     leave_frame(%rip), %rbx
         cmpl    $0, CTL(TASK_SLEEPS)
-        je      leave_frame
-wake:                                   /* then go on at rbx */
+        je      1f
         lea     SH(BELL), %rdi
         mov     $FUTEX_WAKE, %esi
         mov     $1, %edx
         mov     $SYS_futex, %eax
         syscall
-stub_ip_wake:
-        jmp     *%rbx
+stub_ip_wake_again:
+1:      go_by_frame
+again_end:
+
+/* It came on the way out: nothing is lost yet, report it. */
+stay:
+        mov     CTL(FRAME), %rsp
+        mov     %rsp, SH(FRAME)
+        movl    $KICK, SH(SIGNO)
+        mov     CTL(SEQ), %r12d
+        mov     $1, %eax
+        jmp     publish
+
 die:
         mov     $SYS_exit_group, %eax
         mov     $1, %edi

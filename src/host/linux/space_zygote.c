@@ -13,7 +13,6 @@
  * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new process.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE
 #endif
 #include "host/linux/space_priv.h"
 
@@ -40,7 +39,6 @@
 #define SLOTS_MAX 256
 #define SLOTS_MIN 8
 #define SPARE_FDS 32               /* left for the rest of the task */
-#define ARCH_SET_CPUID 0x1012
 #define USER_END 0x7ffffffff000ull
 #define KICK_SIGNAL SIGUSR1        /* space_stub.S */
 #define EXIT_SIGNAL SIGUSR2        /* the task's kick */
@@ -198,6 +196,12 @@ static void close_others(int *keep, unsigned count)
     must(syscall(SYS_close_range, from, ~0u, 0));
 }
 
+/** An address in another process. */
+static void *at_address(uint64_t hva)
+{
+    return (void *)(uintptr_t)hva;
+}
+
 static void signals_set(const struct space_host *h)
 {
     static const int events[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, KICK_SIGNAL};
@@ -211,14 +215,9 @@ static void signals_set(const struct space_host *h)
         sa.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER;
         must(syscall(SYS_rt_sigaction, events[i], &sa, NULL, sizeof(sa.mask)));
     }
-    stack_t stack = {.ss_sp = (char *)NULL + h->base + SPACE_ALT, .ss_size = h->alt_size}; /* NOLINT: another mm's */
+    stack_t stack = {.ss_sp = at_address(h->base + SPACE_ALT), .ss_size = h->alt_size};
     must(syscall(SYS_sigaltstack, &stack, NULL));
     must(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)));
-}
-
-static void *at_address(uint64_t hva)
-{
-    return (char *)NULL + hva;
 }
 
 /** Become the zygote of h. */
@@ -265,7 +264,6 @@ static void zygote_script(struct space_host *h)
         {SYS_munmap, {0, h->base}, 0},
         {SYS_munmap, {code_end, page - code_end}, 0},
         {SYS_munmap, {page_end, USER_END - page_end}, 0},
-        {SYS_arch_prctl, {ARCH_SET_CPUID, 0}, SCRIPT_ANY},
         {SCRIPT_NR_END, {0}, 0},
     };
     memcpy((uint8_t *)h->zygote + ZP_SCRIPT, script, sizeof(script));

@@ -1,0 +1,70 @@
+# Bad input: one line that says what and what to do, exit status 2, nothing on standard output, before anything runs.
+. tests/lib.sh
+
+kernel=$BUILD/kernel/vmlinuz
+refused() { # TEXT ARGS...
+    local text=$1
+    shift
+    LIMIT=10 run "$RING3" "$@"
+    expect_status 2 "$*"
+    expect_lines err 1 "$*"
+    expect_lines out 0 "$*"
+    expect_text err "$text" "$*"
+    expect_text err "ring3" "$*"
+}
+
+# the command line
+refused "did you mean run" rum
+refused "ring3 help" frobnicate
+refused "did you mean --dry-run" run --dry-rum
+refused "lists them" run --frobnicate
+refused "needs a FILE" run -k
+refused "needs a SIZE" run -m
+refused "suffix K, M or G" run -m lots
+refused "suffix K, M or G" run -m 12X
+refused "suffix K, M or G" run -m -5
+refused "needs 4M" run -m 0
+refused "needs 4M" run -m 3M
+refused "256 GB" run -m 300G
+refused "256 GB" run -m 99999999999999999999G
+refused "one processor" run -c 2
+refused "at least 1" run -c 0
+refused "at least 1" run -smp two
+refused "no such engine" run --engine qemu
+refused "after --" run ls
+refused "leave one of the two away" run -i "$kernel" -- ls
+refused "takes no arguments" version x
+refused "no such command" help frobnicate
+
+# kernels
+head -c 100000 "$kernel" >"$scratch/cut"
+head -c 700 "$kernel" >"$scratch/stub"
+: >"$scratch/empty"
+head -c 70000 /dev/urandom >"$scratch/noise"
+{ head -c 1000000 "$kernel"; head -c 3000000 /dev/zero; tail -c +4000001 "$kernel"; } >"$scratch/holed"
+refused "cannot read the kernel" run -k "$scratch/none"
+refused "not a regular file" run -k /dev/null
+refused "not a regular file" run -k "$scratch"
+refused "$scratch/cut" run -k "$scratch/cut"
+refused "$scratch/stub" run -k "$scratch/stub"
+refused "$scratch/empty" run -k "$scratch/empty"
+refused "$scratch/noise" run -k "$scratch/noise"
+refused "$scratch/holed" run -k "$scratch/holed"
+refused "tests/lib.sh" run -k tests/lib.sh
+printf '\177ELF\1\1\1\0\0\0\0\0\0\0\0\0\2\0\3\0\1\0\0\0\0\0\20\0\64\0\0\0%0100d' 0 >"$scratch/elf32"
+refused "32-bit" run -k "$scratch/elf32"
+if [ "$(id -u)" != 0 ]; then
+    cp "$kernel" "$scratch/secret" && chmod 0 "$scratch/secret"
+    refused "Permission denied" run -k "$scratch/secret"
+fi
+
+# sizes
+refused "use -m" run -k "$kernel" -m 8M
+truncate -s 300M "$scratch/big"
+refused "-m" run -k "$kernel" -i "$scratch/big" -m 128M
+refused "cannot read the initrd" run -k "$kernel" -i "$scratch/none"
+refused "command line" run -k "$kernel" -a "$(head -c 3000 /dev/zero | tr '\0' x)"
+
+# a default guest that is not there
+RING3_GUEST=$scratch refused "make guest" run
+finish

@@ -1,0 +1,672 @@
+/* Spaces, used as they are meant to be: events and their exact registers, state that must survive, mappings, kicks, life and death. */
+#include "host/space_fixture.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* ---- every event ---- */
+
+/** Code that runs into one event at label 1 (or past it), with the registers of regs_ready. */
+struct event_case {
+    const char *name;
+    const uint8_t *code, *end;
+    enum space_event event;
+    uint8_t vector;
+    uint32_t error;
+    uint32_t rip;     /* offset in the code */
+    uint64_t cr2;
+    uint16_t cs;      /* 0: 0x33 */
+};
+
+#define CASE_CODE(name, lines) GUEST_CODE(case_##name, lines)
+CASE_CODE(int3, "int3");
+CASE_CODE(int_3, ".byte 0xcd, 3");
+CASE_CODE(int1, ".byte 0xf1");
+CASE_CODE(ud2, "ud2");
+CASE_CODE(div, "xor %ecx, %ecx; div %ecx");
+CASE_CODE(overflow, "mov $1, %edx; mov $1, %ecx; div %ecx");
+CASE_CODE(hlt, "hlt");
+CASE_CODE(int81, "int $0x81");
+CASE_CODE(int4, "int $4");
+CASE_CODE(ss, "movabs $0x8000000000000000, %rsp; push %rax");
+CASE_CODE(gp, "movabs $0x8000000000000000, %rax; mov (%rax), %eax");
+CASE_CODE(read, "mov 0x700010, %eax");
+CASE_CODE(write, "movl $1, 0x700010");
+CASE_CODE(readonly, "movl $1, 0x400020");
+CASE_CODE(fetch, "jmp *%rax; .byte 0");
+CASE_CODE(nx, "jmp *%rdi");
+CASE_CODE(kernel, "mov $0xffffffff81000000, %rax; mov (%rax), %eax");
+CASE_CODE(ac, "pushf; orl $0x40000, (%rsp); popf; mov 1(%rdi), %eax");
+CASE_CODE(mf, "push $0x300; fldcw (%rsp); fld1; fldz; fdivrp; fwait");
+CASE_CODE(xm, "push $0; ldmxcsr (%rsp); pxor %xmm0, %xmm0; divss %xmm0, %xmm0");
+CASE_CODE(syscall, "syscall");
+CASE_CODE(int80, "int $0x80");
+CASE_CODE(vsyscall, "mov $0xffffffffff600000, %rax; call *%rax");
+CASE_CODE(int80_32, ".code32; int $0x80; .code64");
+CASE_CODE(into32, ".code32; mov $0x7fffffff, %eax; inc %eax; into; .code64");
+CASE_CODE(bound32, ".code32; mov $5, %eax; bound %eax, (%edi); .code64");
+CASE_CODE(int3_32, ".code32; int3; .code64");
+CASE_CODE(ud_32, ".code32; ud2; .code64");
+CASE_CODE(read_32, ".code32; mov 0x700010, %eax; .code64");
+
+#define CASE(name) #name, case_##name, case_##name##_end
+static const struct event_case EVENT_CASES[] = {
+    {CASE(int3), SPACE_EXCEPTION, VEC_BP, 0, 1, 0, 0},
+    {CASE(int_3), SPACE_EXCEPTION, VEC_BP, 0, 2, 0, 0},
+    {CASE(int1), SPACE_EXCEPTION, VEC_DB, 0, 1, 0, 0},
+    {CASE(ud2), SPACE_EXCEPTION, VEC_UD, 0, 0, 0, 0},
+    {CASE(div), SPACE_EXCEPTION, VEC_DE, 0, 2, 0, 0},
+    {CASE(overflow), SPACE_EXCEPTION, VEC_DE, 0, 10, 0, 0},
+    {CASE(hlt), SPACE_EXCEPTION, VEC_GP, 0, 0, 0, 0},
+    {CASE(int81), SPACE_EXCEPTION, VEC_GP, 0x40a, 0, 0, 0},
+    {CASE(int4), SPACE_EXCEPTION, VEC_OF, 0, 2, 0, 0},
+    {CASE(ss), SPACE_EXCEPTION, VEC_SS, 0, 10, 0, 0},
+    {CASE(gp), SPACE_EXCEPTION, VEC_GP, 0, 10, 0, 0},
+    {CASE(read), SPACE_PAGE_FAULT, VEC_PF, PF_U, 0, 0x700010, 0},
+    {CASE(write), SPACE_PAGE_FAULT, VEC_PF, PF_U | PF_W, 0, 0x700010, 0},
+    {CASE(readonly), SPACE_PAGE_FAULT, VEC_PF, PF_U | PF_W | PF_P, 0, 0x400020, 0},
+    {CASE(kernel), SPACE_PAGE_FAULT, VEC_PF, PF_U | PF_P, 7, 0xffffffff81000000, 0},
+    {CASE(ac), SPACE_EXCEPTION, VEC_AC, 0, 9, 0, 0},
+    {CASE(mf), SPACE_EXCEPTION, VEC_MF, 0, 14, 0, 0},
+    {CASE(xm), SPACE_EXCEPTION, VEC_XM, 0, 10, 0, 0},
+    {CASE(syscall), SPACE_SYSCALL, 0, 0, 2, 0, 0},
+    {CASE(int80), SPACE_INT80, 0, 0, 2, 0, 0},
+    {CASE(int80_32), SPACE_INT80, 0, 0, 2, 0, 0x23},
+    {CASE(into32), SPACE_EXCEPTION, VEC_OF, 0, 7, 0, 0x23},
+    {CASE(bound32), SPACE_EXCEPTION, VEC_BR, 0, 5, 0, 0x23},
+    {CASE(int3_32), SPACE_EXCEPTION, VEC_BP, 0, 1, 0, 0x23},
+    {CASE(ud_32), SPACE_EXCEPTION, VEC_UD, 0, 0, 0, 0x23},
+    {CASE(read_32), SPACE_PAGE_FAULT, VEC_PF, PF_U, 0, 0x700010, 0x23},
+};
+
+static void test_events(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    for (unsigned i = 0; i < ARRAY_LEN(EVENT_CASES); i++) {
+        const struct event_case *c = &EVENT_CASES[i];
+        struct space_regs r = regs_ready();
+        if (c->cs) {
+            r.cs = c->cs;
+            r.ds = r.es = 0x2b;
+        }
+        code_put(c->code, c->end);
+        struct space_exit x = run(s, &r);
+        if (x.event != c->event || x.vector != c->vector || x.error != c->error || x.cr2 != c->cr2 ||
+            r.rip != CODE_GVA + c->rip || r.cs != (c->cs ? c->cs : 0x33)) {
+            fail_msg("%s: event %d vector %d error %x cr2 %lx rip %lx cs %x", c->name, (int)x.event, x.vector,
+                     x.error, (unsigned long)x.cr2, (unsigned long)r.rip, r.cs);
+        }
+    }
+    host_space_destroy(s);
+}
+
+/** Fetches: RIP and CR2 are the target. */
+static void test_fetch_faults(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    CODE_PUT(case_fetch);
+    r.gpr[RAX] = 0x700000;
+    struct space_exit x = run(s, &r);
+    assert_int_equal(x.event, SPACE_PAGE_FAULT);
+    assert_int_equal(x.error, PF_U | PF_I);
+    assert_int_equal(x.cr2, 0x700000);
+    assert_int_equal(r.rip, 0x700000);
+    r = regs_ready();
+    CODE_PUT(case_nx);
+    x = run(s, &r);
+    assert_int_equal(x.event, SPACE_PAGE_FAULT);
+    assert_int_equal(x.error, PF_U | PF_I | PF_P);
+    assert_int_equal(x.cr2, DATA_GVA);
+    r = regs_ready();
+    CODE_PUT(case_vsyscall);
+    x = run(s, &r);
+    assert_int_equal(x.event, SPACE_PAGE_FAULT);
+    assert_int_equal(x.cr2, 0xffffffffff600000);
+    assert_int_equal(r.rip, 0xffffffffff600000);
+    assert_int_equal(r.gpr[RSP], STACK_TOP - 264);
+    assert_int_equal(*(uint64_t *)(test_vm.ram.base + DATA_OFF + DATA_PAGES * PAGE_SIZE - 264), CODE_GVA + 9);
+    host_space_destroy(s);
+}
+
+/** A page beyond the memory object's end is a page fault, too. */
+static void test_beyond_the_end(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    CODE_PUT(case_read);
+    assert_int_equal(host_space_map(s, 0x700000, RAM_SIZE - PAGE_SIZE, PAGE_SIZE, HOST_R), 0);
+    assert_int_equal(host_space_sync(s), 0);
+    assert_int_equal(ftruncate(test_vm.ram.fd, (off_t)(RAM_SIZE - PAGE_SIZE)), 0);
+    struct space_exit x = run(s, &r);
+    assert_int_equal(ftruncate(test_vm.ram.fd, (off_t)RAM_SIZE), 0);
+    assert_int_equal(x.event, SPACE_PAGE_FAULT);
+    assert_int_equal(x.cr2, 0x700010);
+    host_space_destroy(s);
+}
+
+GUEST_CODE(cpuid_code, "mov $0x40000000, %eax; cpuid; int3");
+static void test_cpuid(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    CODE_PUT(cpuid_code);
+    struct space_exit x = run(s, &r);
+    if (s->host->cpuid_faults) {
+        assert_int_equal(x.event, SPACE_CPUID);
+        assert_int_equal(r.rip, CODE_GVA + 5);
+        assert_int_equal(r.gpr[RAX], 0x40000000);
+        r.rip += 2;
+        x = run(s, &r);
+    }
+    assert_int_equal(x.event, SPACE_EXCEPTION);
+    assert_int_equal(x.vector, VEC_BP);
+    host_space_destroy(s);
+}
+
+/** RAX survives, also where it looks like a call to be restarted; x32 numbers are ordinary ones. */
+static void test_syscall_numbers(void **state)
+{
+    (void)state;
+    static const int64_t numbers[] = {0,    1,    60,   231,  -1,   -4,         -512,      -513,         -514,
+                                      -515, -516, -517, 4095, 9999, 0x40000001, INT64_MAX, -0x7fffffffff, INT64_MIN};
+    struct space *s = space_ready();
+    CODE_PUT(case_syscall);
+    for (unsigned i = 0; i < ARRAY_LEN(numbers); i++) {
+        struct space_regs r = regs_ready();
+        r.gpr[RAX] = (uint64_t)numbers[i];
+        r.rflags |= RFLAGS_CF | RFLAGS_DF;
+        struct space_exit x = run(s, &r);
+        assert_int_equal(x.event, SPACE_SYSCALL);
+        assert_int_equal(r.gpr[RAX], numbers[i]);
+        assert_int_equal(r.rip, CODE_GVA + 2);
+        assert_int_equal(r.gpr[RCX], r.rip);
+        assert_int_equal(r.gpr[R11], RFLAGS_CF | RFLAGS_DF | RFLAGS_FIXED | RFLAGS_IF);
+    }
+    CODE_PUT(case_int80);
+    for (unsigned i = 0; i < ARRAY_LEN(numbers); i++) {
+        struct space_regs r = regs_ready();
+        r.gpr[RAX] = (uint64_t)numbers[i];
+        struct space_exit x = run(s, &r);
+        assert_int_equal(x.event, SPACE_INT80);
+        assert_int_equal((uint32_t)r.gpr[RAX], (uint32_t)numbers[i]);
+        assert_int_equal(r.rip, CODE_GVA + 2);
+    }
+    host_space_destroy(s);
+}
+
+/* ---- state ---- */
+
+static uint64_t random_canonical(void)
+{
+    return (uint64_t)((int64_t)(test_random() << 16) >> 16);
+}
+
+/** All registers, and the vector state, through a run and back. */
+static void test_registers(void **state)
+{
+    (void)state;
+    static const uint16_t selectors[] = {0, 0x2b, 0x2b, 0x23, 0x33, 0x7b};
+    const uint64_t flags = RFLAGS_ARITH | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID;
+    static uint8_t before[VCPU_XSAVE_SIZE];
+    struct space *s = space_ready();
+    CODE_PUT(case_int3);
+    for (unsigned round = 0; round < 1000; round++) {
+        struct space_regs r = regs_ready();
+        for (unsigned i = 0; i < GPR_COUNT; i++) {
+            r.gpr[i] = test_random();
+        }
+        r.rflags |= test_random() & flags;
+        r.fs_base = random_canonical();
+        r.gs_base = random_canonical();
+        r.ds = selectors[test_random() % ARRAY_LEN(selectors)];
+        r.es = selectors[test_random() % ARRAY_LEN(selectors)];
+        r.fs = selectors[test_random() % ARRAY_LEN(selectors)];
+        r.gs = selectors[test_random() % ARRAY_LEN(selectors)];
+        size_t len;
+        uint8_t *image = host_space_xsave(s, &len);
+        uint64_t features;
+        memcpy(&features, image + FPSTATE_SW_XFEATURES, sizeof(features));
+        features &= 0xe6; /* SSE, AVX, AVX-512 */
+        memcpy(image + 512, &features, sizeof(features));
+        for (size_t i = 160; i < len - 4; i++) {
+            if (i < 416 || (features & 4 && i >= 576 && i < 832) || (features & 0xe0 && i >= 1088 && i < 2688)) {
+                image[i] = (uint8_t)test_random();
+            }
+        }
+        memcpy(before, image, len);
+        struct space_regs was = r;
+        struct space_exit x = run(s, &r);
+        assert_int_equal(x.vector, VEC_BP);
+        was.rip++;
+        assert_memory_equal(&r, &was, sizeof(r));
+        image = host_space_xsave(s, &len);
+        assert_memory_equal(before + 160, image + 160, 416 - 160);
+        assert_memory_equal(before + 576, image + 576, (features & 4) ? 256 : 0);
+        assert_memory_equal(before + 1088, image + 1088, (features & 0xe0) ? 1600 : 0);
+    }
+    host_space_destroy(s);
+}
+
+/** What the host cannot load is refused, and the thread stays usable. */
+static void test_refused_registers(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_exit x;
+    CODE_PUT(case_int3);
+    for (unsigned i = 0; i < 10; i++) {
+        struct space_regs r = regs_ready();
+        switch (i) {
+        case 0: r.cs = 0x10; break;
+        case 1: r.cs = 0x2b; break;
+        case 2: r.ss = 0; break;
+        case 3: r.rip = 1ull << 47; break;
+        case 4: r.cs = 0x23, r.rip = 1ull << 32; break;
+        case 5: r.ds = 0x63; break;
+        case 6: r.fs = 0x4; break;
+        case 7: r.es = 0x10; break;
+        case 8: r.gs = 0x83; break;
+        case 9: r.fs_base = 1ull << 63; break;
+        }
+        assert_int_equal(host_space_run(s, &r, &x), -EINVAL);
+        r = regs_ready();
+        assert_int_equal(run(s, &r).vector, VEC_BP);
+    }
+    host_space_destroy(s);
+}
+
+/** TF: one instruction a run, also across a system call. */
+GUEST_CODE(step_code, "nop; inc %eax; syscall; nop; nop");
+static void test_single_step(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    static const uint32_t stops[] = {1, 3, 5, 6, 7};
+    CODE_PUT(step_code);
+    r.rflags |= RFLAGS_TF;
+    for (unsigned i = 0; i < ARRAY_LEN(stops); i++) {
+        struct space_exit x = run(s, &r);
+        assert_int_equal(r.rip, CODE_GVA + stops[i]);
+        assert_int_equal(x.event, stops[i] == 5 ? SPACE_SYSCALL : SPACE_EXCEPTION);
+        assert_true(r.rflags & RFLAGS_TF);
+        if (x.event == SPACE_EXCEPTION) {
+            assert_int_equal(x.vector, VEC_DB);
+            assert_int_equal(x.error, 1u << 14);
+        }
+    }
+    host_space_destroy(s);
+}
+
+/* 32-bit code: segments with TLS descriptors, the fast call, back to 64 bits by a far jump. */
+GUEST_CODE(tls_code, ".code32; mov $0x63, %eax; mov %eax, %gs; mov %gs:8, %ebx; mov %eax, %fs; mov %fs:12, %ecx\n"
+                     "mov %eax, %es; mov %es:16, %edx; int $0x80; mov %gs:8, %esi; int3; .code64");
+GUEST_CODE(sysenter_code, ".code32; sysenter; .code64");
+static void test_compat(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    data_page(0)[1] = 0x2222222211111111;
+    data_page(0)[2] = 0x33333333;
+    r.cs = 0x23;
+    r.ds = r.es = 0x2b;
+    CODE_PUT(tls_code);
+    uint64_t base = DATA_GVA;
+    uint64_t raw = 0xffff | (base & 0xffffff) << 16 | 0xf3ull << 40 | 0xcfull << 48 | base >> 24 << 56;
+    assert_int_equal(host_space_set_tls(s, 0, raw), 0);
+    struct space_exit x = run(s, &r);
+    assert_int_equal(x.event, SPACE_INT80);
+    assert_int_equal(r.gpr[RBX], 0x11111111);
+    assert_int_equal(r.gpr[RCX], 0x22222222);
+    assert_int_equal(r.gpr[RDX], 0x33333333);
+    assert_int_equal(r.gs, 0x63);
+    assert_int_equal(r.gs_base, DATA_GVA);
+    assert_int_equal(r.es, 0x63);
+    x = run(s, &r);
+    assert_int_equal(x.vector, VEC_BP);
+    assert_int_equal(r.gpr[RSI], 0x11111111);
+    assert_int_equal(host_space_set_tls(s, 0, 0), 0);
+    assert_int_equal(host_space_run(s, &r, &x), -EINVAL); /* the selectors are dead now */
+    assert_int_equal(host_space_set_tls(s, 1, 0x00cff3000000ffff & ~(1ull << 54)), -EINVAL); /* 16-bit */
+    assert_int_equal(host_space_set_tls(s, 3, raw), -EINVAL);
+    if (s->host->intel) {
+        r = regs_ready();
+        r.cs = 0x23;
+        r.gpr[RBP] = DATA_GVA + 0x800;
+        CODE_PUT(sysenter_code);
+        x = run(s, &r);
+        assert_int_equal(x.event, SPACE_SYSCALL32);
+        assert_int_equal(r.gpr[RBP], DATA_GVA + 0x800);
+    }
+    host_space_destroy(s);
+}
+
+/* ---- mappings ---- */
+
+GUEST_CODE(probe_read, "mov (%rdi), %rax; int3");
+GUEST_CODE(probe_write, "mov %rsi, (%rdi); int3");
+
+#define MODEL_PAGES 48
+#define MODEL_GVA 0x10000000ull
+#define MODEL_OFF 0x200000ull
+
+/** What should be mapped: RAM page + 1, 0 none, and whether for writing. */
+struct model {
+    uint16_t page[MODEL_PAGES];
+    bool write[MODEL_PAGES];
+};
+
+static void model_check(struct space *s, const struct model *m)
+{
+    for (unsigned i = 0; i < MODEL_PAGES; i++) {
+        struct space_regs r = regs_ready();
+        bool write = test_random() & 1;
+        r.rip = CODE_GVA + (write ? 16 : 0);
+        r.gpr[RDI] = MODEL_GVA + i * PAGE_SIZE + 8 * (unsigned)write;
+        r.gpr[RSI] = test_random();
+        struct space_exit x = run(s, &r);
+        if (!m->page[i] || (write && !m->write[i])) {
+            assert_int_equal(x.event, SPACE_PAGE_FAULT);
+            assert_int_equal(x.cr2, r.gpr[RDI]);
+            assert_int_equal(x.error & PF_P, m->page[i] != 0);
+            continue;
+        }
+        assert_int_equal(x.vector, VEC_BP);
+        uint64_t *ram = (uint64_t *)(test_vm.ram.base + MODEL_OFF + (m->page[i] - 1u) * PAGE_SIZE);
+        assert_int_equal(write ? ram[1] : ram[0], write ? r.gpr[RSI] : r.gpr[RAX]);
+    }
+}
+
+static void model_step(struct space *s, struct model *m)
+{
+    unsigned first = (unsigned)(test_random() % MODEL_PAGES), count = 1 + (unsigned)(test_random() % 8);
+    count = count < MODEL_PAGES - first ? count : MODEL_PAGES - first;
+    unsigned from = (unsigned)(test_random() % 1000);
+    bool write = test_random() & 1;
+    unsigned kind = (unsigned)(test_random() % 16);
+    uint64_t gva = MODEL_GVA + first * PAGE_SIZE;
+    bool whole = true;
+    for (unsigned i = first; i < first + count; i++) {
+        whole = whole && m->page[i];
+    }
+    if (kind < 9) {
+        assert_int_equal(host_space_map(s, gva, MODEL_OFF + from * PAGE_SIZE, count * PAGE_SIZE,
+                                        HOST_R | (write ? HOST_W : 0)), 0);
+    } else if (kind < 12) {
+        assert_int_equal(host_space_unmap(s, gva, count * PAGE_SIZE), 0);
+    } else if (kind < 15 && whole) {
+        assert_int_equal(host_space_protect(s, gva, count * PAGE_SIZE, HOST_R | (write ? HOST_W : 0)), 0);
+    } else if (kind == 15) {
+        assert_int_equal(host_space_empty(s), 0);
+        assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
+        memset(m, 0, sizeof(*m));
+        return;
+    }
+    for (unsigned i = first; i < first + count; i++) {
+        if (kind < 9) {
+            m->page[i] = (uint16_t)(from + i - first + 1);
+            m->write[i] = write;
+        } else if (kind < 12) {
+            m->page[i] = 0;
+        } else if (kind < 15 && whole) {
+            m->write[i] = write;
+        }
+    }
+}
+
+static void test_mappings(void **state)
+{
+    (void)state;
+    struct model m = {0};
+    struct space *s = space_ready();
+    code_put(probe_read, probe_read_end);
+    memcpy(test_vm.ram.base + 16, probe_write, (size_t)(probe_write_end - probe_write));
+    for (unsigned i = 0; i < 1100; i++) {
+        *(uint64_t *)(test_vm.ram.base + MODEL_OFF + i * PAGE_SIZE) = i;
+    }
+    for (unsigned round = 0; round < 200; round++) {
+        unsigned steps = round % 50 == 49 ? 3000 : 1 + (unsigned)(test_random() % 12);
+        for (unsigned i = 0; i < steps; i++) {
+            model_step(s, &m);
+        }
+        switch (test_random() % 4) {
+        case 0: assert_int_equal(host_space_sync(s), 0); break;
+        case 1: assert_int_equal(host_space_park(s), 0); break;
+        }
+        model_check(s, &m);
+    }
+    host_space_destroy(s);
+}
+
+static void test_refused_ranges(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    assert_int_equal(host_space_map(s, SPACE_BASE, 0, PAGE_SIZE, HOST_R), -EADDRINUSE);
+    assert_int_equal(host_space_map(s, SPACE_BASE - PAGE_SIZE, 0, 2 * PAGE_SIZE, HOST_R), -EADDRINUSE);
+    assert_int_equal(host_space_unmap(s, SPACE_BASE + SPACE_RESERVED - PAGE_SIZE, 2 * PAGE_SIZE), -EADDRINUSE);
+    assert_int_equal(host_space_protect(s, 0x10000, 1ull << 40, HOST_R), -EADDRINUSE);
+    assert_int_equal(host_space_map(s, SPACE_BASE + SPACE_RESERVED, 0, PAGE_SIZE, HOST_R), 0);
+    assert_int_equal(host_space_map(s, SPACE_BASE - PAGE_SIZE, 0, PAGE_SIZE, HOST_R), 0);
+    assert_int_equal(host_space_map(s, 0x10000001, 0, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0x10000000, 1, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0x10000000, 0, 0, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0x10000000, RAM_SIZE, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0x7ffffffff000, 0, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0xffff800000000000, 0, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_map(s, 0xfffffffffffff000, 0, PAGE_SIZE, HOST_R), -EINVAL);
+    assert_int_equal(host_space_sync(s), 0);
+    host_space_destroy(s);
+}
+
+/** More mappings than the host allows a process: old ones go, the new one is there. A change of a hole drops, too. */
+static void test_mapping_limit(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    CODE_PUT(probe_read);
+    for (unsigned i = 0; i < 70000; i++) {
+        assert_int_equal(host_space_map(s, MODEL_GVA + i * 2 * PAGE_SIZE, MODEL_OFF + i % 512 * PAGE_SIZE, PAGE_SIZE,
+                                        HOST_R), 0);
+    }
+    assert_int_equal(host_space_protect(s, MODEL_GVA + 2 * 69000 * PAGE_SIZE, 9 * PAGE_SIZE, HOST_R), 0);
+    assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
+    struct space_regs r = regs_ready();
+    r.gpr[RDI] = MODEL_GVA + 69999 * 2 * PAGE_SIZE;
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    r = regs_ready();
+    r.gpr[RDI] = MODEL_GVA;
+    assert_int_equal(run(s, &r).vector, VEC_PF);
+    host_space_destroy(s);
+}
+
+/* ---- kicks ---- */
+
+GUEST_CODE(loop_code, "1: incq (%rdi); jmp 1b");
+GUEST_CODE(busy_code, "1: incq (%rdi); syscall; jmp 1b");
+
+static void kick_timer(timer_t timer, uint64_t ns)
+{
+    struct itimerspec at = {.it_value = {.tv_nsec = (long)(ns ? ns : 1)}};
+    timer_settime(timer, 0, &at, NULL);
+}
+
+/** Kicks at random times, into an endless loop and into one that is always on its way in or out. None is lost, none ends
+ *  the space, none comes back twice. */
+static void test_kicks(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    timer_t timer;
+    unsigned kicks = 0, other = 0;
+    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct space_regs r = regs_ready();
+        struct space_exit x;
+        bool busy = i & 1;
+        code_put(busy ? busy_code : loop_code, busy ? busy_code_end : loop_code_end);
+        if (i % 3 == 0) { /* a batch on the way */
+            assert_int_equal(host_space_map(s, 0x20000000, DATA_OFF, 16 * PAGE_SIZE, HOST_R), 0);
+        }
+        test_kicked = 0;
+        kick_timer(timer, test_random() % 60000);
+        do {
+            assert_int_equal(host_space_run(s, &r, &x), 0);
+            other += x.event == SPACE_SYSCALL;
+        } while (x.event == SPACE_SYSCALL && busy);
+        assert_int_equal(x.event, SPACE_KICKED);
+        kicks++;
+    }
+    timer_delete(timer);
+    test_kicked = 0;
+    struct space_regs r = regs_ready();
+    CODE_PUT(case_int3);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    printf("%u kicks, %u calls meanwhile\n", kicks, other);
+    host_space_destroy(s);
+}
+
+/* ---- life and death ---- */
+
+/** From the pool or not, a space is empty and has nothing of its last user. */
+static void test_create_destroy(void **state)
+{
+    (void)state;
+    struct space *many[32];
+    uint64_t start = test_ns();
+    CODE_PUT(loop_code);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct space_regs r = regs_ready();
+        struct space *s = space_ready();
+        code_put(case_int3, case_int3_end);
+        assert_int_equal(run(s, &r).vector, VEC_BP);
+        host_space_destroy(s);
+    }
+    uint64_t pooled = test_ns();
+    for (unsigned round = 0; round < 10; round++) {
+        for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
+            struct space_regs r = regs_ready();
+            assert_int_equal(host_space_create(&test_vcpu, &many[i]), 0);
+            assert_int_equal(run(many[i], &r).vector, VEC_PF);
+        }
+        for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
+            host_space_destroy(many[i]);
+        }
+    }
+    printf("create, run, destroy: %.1f us pooled, %.1f us in batches of 32\n", (double)(pooled - start) / 1e3 / 10000,
+           (double)(test_ns() - pooled) / 1e3 / 320);
+}
+
+static void test_fresh_state(void **state)
+{
+    (void)state;
+    static const uint8_t zero[256];
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    size_t len;
+    CODE_PUT(case_int3);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    memset(host_space_xsave(s, &len) + 160, 0x5a, 256);
+    assert_int_equal(run(s, &r).vector, VEC_GP); /* the hlt after it */
+    host_space_destroy(s);
+    struct space *again;
+    assert_int_equal(host_space_create(&test_vcpu, &again), 0);
+    assert_ptr_equal(again, s);
+    const uint8_t *image = host_space_xsave(again, &len);
+    assert_memory_equal(image + 160, zero, sizeof(zero));
+    assert_int_equal(host_space_map(again, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
+    r = regs_ready();
+    assert_int_equal(run(again, &r).vector, VEC_BP);
+    image = host_space_xsave(again, &len);
+    assert_memory_equal(image + 160, zero, sizeof(zero));
+    host_space_destroy(again);
+}
+
+/** The space's process dies from outside: reported, and the next one works. */
+static void test_killed_from_outside(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    CODE_PUT(case_int3);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    kill(s->pid, SIGKILL);
+    uint64_t start = test_ns();
+    assert_int_equal(run(s, &r).event, SPACE_DEAD);
+    assert_true(test_ns() - start < 1000000000);
+    assert_int_equal(host_space_sync(s), -ESRCH);
+    assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R), -ESRCH);
+    host_space_destroy(s);
+    s = space_ready();
+    r = regs_ready();
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    host_space_destroy(s);
+}
+
+/** A vCPU task that is killed takes its zygote and spaces with it. */
+static void test_nothing_stays(void **state)
+{
+    (void)state;
+    int pids[2];
+    pid_t found[12] = {0};
+    assert_int_equal(pipe(pids), 0);
+    pid_t task = fork();
+    if (task == 0) {
+        if (host_space_setup(&test_vcpu) == 0) {
+            for (unsigned i = 0; i < ARRAY_LEN(found) - 1; i++) {
+                struct space *s;
+                found[i] = host_space_create(&test_vcpu, &s) == 0 ? s->pid : 0;
+                found[ARRAY_LEN(found) - 1] = s ? s->host->zygote_pid : 0;
+            }
+        }
+        (void)!write(pids[1], found, sizeof(found));
+        pause();
+    }
+    assert_int_equal(read(pids[0], found, sizeof(found)), sizeof(found));
+    kill(task, SIGKILL);
+    assert_int_equal(waitpid(task, NULL, 0), task);
+    uint64_t start = test_ns();
+    for (unsigned i = 0; i < ARRAY_LEN(found); i++) {
+        assert_true(found[i] > 0);
+        while (kill(found[i], 0) == 0 && test_ns() - start < 3000000000u) {
+            usleep(1000);
+        }
+        assert_int_equal(kill(found[i], 0), -1);
+    }
+    close(pids[0]);
+    close(pids[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_fetch_faults),
+        cmocka_unit_test(test_beyond_the_end),
+        cmocka_unit_test(test_cpuid),
+        cmocka_unit_test(test_syscall_numbers),
+        cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_refused_registers),
+        cmocka_unit_test(test_single_step),
+        cmocka_unit_test(test_compat),
+        cmocka_unit_test(test_mappings),
+        cmocka_unit_test(test_refused_ranges),
+        cmocka_unit_test(test_mapping_limit),
+        cmocka_unit_test(test_kicks),
+        cmocka_unit_test(test_create_destroy),
+        cmocka_unit_test(test_fresh_state),
+        cmocka_unit_test(test_killed_from_outside),
+        cmocka_unit_test(test_nothing_stays),
+    };
+    alarm(100);
+    return cmocka_run_group_tests(tests, fixture_setup, NULL);
+}
