@@ -61,35 +61,66 @@ static void measure(const char *name, void (*op)(void), unsigned step, double un
 
 /* ---- what is measured ---- */
 
-/* A fixed amount of work: sorting and hashing in a small array. In ms. */
-static void user_code(void)
+/* Integer work: fill a small array with random numbers and sort it. */
+static uint32_t sort_some(uint32_t x)
 {
     static uint32_t data[4096];
-    double values[3];
-    for (int round = 0; round < 3; round++) {
-        uint64_t start = now_ns();
-        uint32_t x = 1, sum = 0;
-        for (int rep = 0; rep < 60; rep++) {
-            for (unsigned i = 0; i < 4096; i++) {
-                x = x * 1664525u + 1013904223u;
-                data[i] = x >> 8;
+    for (unsigned i = 0; i < 4096; i++) {
+        x = x * 1664525u + 1013904223u;
+        data[i] = x >> 8;
+    }
+    for (unsigned gap = 2048; gap; gap /= 2) {
+        for (unsigned i = gap; i < 4096; i++) {
+            uint32_t v = data[i];
+            unsigned j = i;
+            for (; j >= gap && data[j - gap] > v; j -= gap) {
+                data[j] = data[j - gap];
             }
-            for (unsigned gap = 2048; gap; gap /= 2) {
-                for (unsigned i = gap; i < 4096; i++) {
-                    uint32_t v = data[i];
-                    unsigned j = i;
-                    for (; j >= gap && data[j - gap] > v; j -= gap) {
-                        data[j] = data[j - gap];
-                    }
-                    data[j] = v;
-                }
-            }
-            sum += data[2048];
+            data[j] = v;
         }
-        __asm__ volatile("" : : "r"(sum));
+    }
+    return data[2048];
+}
+
+/* Floating point work: small matrices. */
+static double multiply_some(double seed)
+{
+    enum { N = 48 };
+    static double a[N][N], b[N][N], c[N][N];
+    for (int i = 0; i < N; i++) {
+        for (int j = 0; j < N; j++) {
+            a[i][j] = seed + i * 0.5 - j;
+            b[i][j] = seed - i * 0.25 + j;
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        for (int j = 0; j < N; j++) {
+            double sum = 0;
+            for (int k = 0; k < N; k++) {
+                sum += a[i][k] * b[k][j];
+            }
+            c[i][j] = sum;
+        }
+    }
+    return c[3][5] * 1e-9;
+}
+
+/* A fixed amount of both, in ms. */
+static void user_code(void)
+{
+    double values[5];
+    for (int round = 0; round < 5; round++) {
+        uint64_t start = now_ns();
+        uint32_t x = 1;
+        double d = 1;
+        for (int rep = 0; rep < 120; rep++) {
+            x = sort_some(x);
+            d = multiply_some(d) + multiply_some(d + 1);
+        }
+        __asm__ volatile("" : : "r"(x), "x"(d));
         values[round] = (double)(now_ns() - start) / 1e6;
     }
-    report("user_code_ms", values, 3);
+    report("user_code_ms", values, 5);
 }
 
 static void getppid_once(void)

@@ -579,6 +579,7 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
     if (next != BT_RESUME) {
         return next;
     }
+    b->pending |= lapic_pending(b->v->lapic) >= 0; /* a self-IPI, an EOI, a device's answer */
     bool irq_due = b->pending || b->v->irq_shadow || b->v->vm->end != VM_RUNNING || (b->v->rflags & RFLAGS_TF);
     if (irq_due) {
         return BT_DISPATCH;

@@ -10,7 +10,7 @@ static bool delivered(struct ctx *c, enum vcpu_delivery d)
 {
     c->next = BT_DISPATCH;
     if (d == VCPU_TRIPLE_FAULT) {
-        vm_fail(c->v->vm, "triple fault in a software interrupt at %#llx", (unsigned long long)c->gpc);
+        vm_end_because(c->v->vm, VM_TRIPLE_FAULT, "triple fault in a software interrupt at %#llx", (unsigned long long)c->gpc);
         c->next = BT_STOP;
     }
     return true;

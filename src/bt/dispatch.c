@@ -67,8 +67,8 @@ enum bt_next bt_inject(struct bt_cpu *b, const struct vcpu_exception *ex)
         return BT_STOP;
     }
     if (vcpu_deliver(b->v, ex) == VCPU_TRIPLE_FAULT) {
-        vm_fail(b->v->vm, "triple fault at rip %#llx (exception %u, error code %#x, cr2 %#llx)", (unsigned long long)b->v->rip, ex->vector,
-                ex->error, (unsigned long long)ex->cr2);
+        vm_end_because(b->v->vm, VM_TRIPLE_FAULT, "triple fault at rip %#llx (exception %u, error code %#x, cr2 %#llx)",
+                       (unsigned long long)b->v->rip, ex->vector, ex->error, (unsigned long long)ex->cr2);
         return BT_STOP;
     }
     return BT_DISPATCH;
@@ -86,13 +86,9 @@ static void make_soft(struct bt_cpu *b, uint64_t gpc, uint32_t block)
 {
     b->stats.soft_retranslate++;
     cache_add_soft(b->cache, gpc);
-    if (block && !b->cache->block[block].single) {
-        cache_kill(b->cache, block);
-    }
-    uint32_t own = cache_lookup(b->cache, gpc);
-    if (own) {
-        cache_kill(b->cache, own);
-    }
+    const struct block *blk = &b->cache->block[block];
+    bool second = align_down(gpc, PAGE_SIZE) != align_down(blk->gpc, PAGE_SIZE);
+    cache_kill_range(b->cache, blk->page[second], (uint32_t)(gpc & PAGE_MASK), 1); /* every block that has it */
 }
 
 /* v precise at the instruction that tried to write a page with translated code. */
@@ -303,7 +299,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
         b->pending |= lapic_pending(v->lapic) >= 0;
     }
     if (d == VCPU_TRIPLE_FAULT) {
-        vm_fail(v->vm, "triple fault delivering an interrupt at rip %#llx", (unsigned long long)v->rip);
+        vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault delivering an interrupt at rip %#llx", (unsigned long long)v->rip);
         return BT_STOP;
     }
     return BT_DISPATCH;

@@ -128,7 +128,7 @@ static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
         return bt_inject(b, &ex);
     }
     if (d == VCPU_TRIPLE_FAULT) {
-        vm_fail(v->vm, "triple fault delivering a breakpoint from user code at %#llx", (unsigned long long)v->rip);
+        vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault delivering a breakpoint from user code at %#llx", (unsigned long long)v->rip);
         return BT_STOP;
     }
     return BT_DISPATCH;
@@ -150,7 +150,7 @@ static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct 
     case SPACE_INT80:
         b->stats.syscalls++;
         if (vcpu_deliver_soft(v, 0x80, v->rip - 2) == VCPU_TRIPLE_FAULT) {
-            vm_fail(v->vm, "triple fault in int 0x80 at %#llx", (unsigned long long)v->rip);
+            vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault in int 0x80 at %#llx", (unsigned long long)v->rip);
             return BT_STOP;
         }
         return BT_DISPATCH;

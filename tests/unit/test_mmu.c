@@ -341,7 +341,9 @@ static void test_accessed_dirty(void **state)
     assert_int_equal(*fake_guest_entry(v, PAGE, 1), PTE_P | PTE_W | PTE_PS | PTE_A | PTE_D);
 }
 
-#define RACES 20000u
+#define RACES 1000000u
+
+static bool race_over; /* atomic: set by the thread, read by the test */
 
 /* Another "vCPU" adds to a software-available field of the leaf by compare-and-exchange and clears
  * A. */
@@ -354,6 +356,7 @@ static void *count_in_entry(void *arg)
                                             false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             continue;
     }
+    __atomic_store_n(&race_over, true, __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -364,8 +367,9 @@ static void test_accessed_race(void **state)
     pthread_t thread;
     *entry &= (1ull << 52) - 1;
     v->efer |= EFER_NX; /* the counter may reach bit 63 */
+    race_over = false;
     assert_int_equal(pthread_create(&thread, NULL, count_in_entry, entry), 0);
-    for (unsigned i = 0; i < RACES; i++) {
+    while (!__atomic_load_n(&race_over, __ATOMIC_ACQUIRE)) {
         assert_true(mmu_walk(v, PAGE, MMU_WRITE, &x, &ex));
         assert_true(x.dirty && (x.pte & PTE_A)); /* what was lost to the race was done again */
     }

@@ -105,7 +105,7 @@ extern const uint8_t stub_ip_get[], stub_ip_op[], stub_ip_tls[], stub_ip_done[];
 /** Host address in a space of a place in the stub. */
 static inline uint64_t stub_at(uint64_t base, const uint8_t *place)
 {
-    return base + (uint64_t)(place - stub_start);
+    return base + ((uintptr_t)place - (uintptr_t)stub_start);
 }
 
 /* ---- space_seccomp.c ---- */
