@@ -2,9 +2,9 @@
  *
  * usage: insn_check FILE [RUNS]
  * FILE is an x86-64 ELF: every executable section is swept from its start, one instruction after
- * the other; or anything else: its bytes are swept. With RUNS, decodes all that once more, so often,
- * and prints the best time per instruction, padding (int3) left out.
- * Prints totals and the first mismatches; exit status 1 if there are any, 2 if FILE cannot be read.
+ * the other; or anything else: its bytes are swept. With RUNS, decodes all that once more, so
+ * often, and prints the best time per instruction, padding (int3) left out. Prints totals and the
+ * first mismatches; exit status 1 if there are any, 2 if FILE cannot be read.
  *
  * gcc -O2 -Isrc -Itests tools/insn_check.c tests/unit/insn_zydis*.c src/x86/insn*.c -lZydis
  */
@@ -76,8 +76,8 @@ static void sweep(struct totals *t, struct insn_zydis *z, const struct image *im
 static size_t code_size(const struct image *image, const Elf64_Shdr *section)
 {
     bool code = section->sh_type == SHT_PROGBITS && section->sh_flags & SHF_EXECINSTR;
-    bool inside = section->sh_offset <= image->size &&
-                  section->sh_size <= image->size - section->sh_offset;
+    bool inside =
+        section->sh_offset <= image->size && section->sh_size <= image->size - section->sh_offset;
     return code && inside ? section->sh_size : 0;
 }
 
@@ -154,7 +154,8 @@ int main(int argc, char **argv)
         sweep(&t, &z, &image, 0, image.size, 0);
     }
     printf("%" PRIu64 " instructions in %" PRIu64 " bytes: %" PRIu64 " undefined, %" PRIu64
-           " mismatches\n", t.insns, t.bytes, t.by_class[CLS_UD], t.bad);
+           " mismatches\n",
+           t.insns, t.bytes, t.by_class[CLS_UD], t.bad);
     if (argc > 2 && atoi(argv[2]) > 0)
         measure(&image, largest_at, largest, atoi(argv[2]));
     free(image.bytes);

@@ -68,9 +68,9 @@ static const struct implied implied[IMPLIED_RULES] = {
 
 /* Operand size by rule; columns: plain, 66, W, 66 and W. */
 static const uint8_t operand_sizes[OPSIZE_RULES][4] = {
-    [OPSIZE_1] = {1, 1, 1, 1},     [OPSIZE_2] = {2, 2, 2, 2}, [OPSIZE_4] = {4, 4, 4, 4},
-    [OPSIZE_8] = {8, 8, 8, 8},     [OPSIZE_V] = {4, 2, 8, 8}, [OPSIZE_Y] = {4, 4, 8, 8},
-    [OPSIZE_Z] = {4, 2, 4, 4},     [OPSIZE_STACK] = {8, 2, 8, 8},
+    [OPSIZE_1] = {1, 1, 1, 1}, [OPSIZE_2] = {2, 2, 2, 2},     [OPSIZE_4] = {4, 4, 4, 4},
+    [OPSIZE_8] = {8, 8, 8, 8}, [OPSIZE_V] = {4, 2, 8, 8},     [OPSIZE_Y] = {4, 4, 8, 8},
+    [OPSIZE_Z] = {4, 2, 4, 4}, [OPSIZE_STACK] = {8, 2, 8, 8},
 };
 
 /* Memory operand sizes that the opcode alone fixes. */
@@ -100,18 +100,10 @@ static inline void take_segment(struct insn *in, uint8_t byte)
 static inline void take_prefix(struct insn *in, uint8_t byte)
 {
     switch (byte) {
-    case 0xf0:
-        in->prefixes |= INSN_LOCK;
-        break;
-    case 0xf2:
-        in->prefixes = (in->prefixes & ~INSN_REP) | INSN_REPNE;
-        break;
-    case 0xf3:
-        in->prefixes = (in->prefixes & ~INSN_REPNE) | INSN_REP;
-        break;
-    case 0x66:
-        in->prefixes |= INSN_OPSIZE;
-        break;
+    case 0xf0: in->prefixes |= INSN_LOCK; break;
+    case 0xf2: in->prefixes = (in->prefixes & ~INSN_REP) | INSN_REPNE; break;
+    case 0xf3: in->prefixes = (in->prefixes & ~INSN_REPNE) | INSN_REP; break;
+    case 0x66: in->prefixes |= INSN_OPSIZE; break;
     case 0x67:
         in->prefixes |= INSN_ADDRSIZE;
         in->addrsize = 4;
@@ -157,23 +149,15 @@ static inline unsigned take_opcode(struct insn *in, const uint8_t *p, uint64_t *
             return at + 1;
         }
         switch ((enum byte_kind)(cell & 0xff)) {
-        case BYTE_REX:
-            in->rex = byte;
-            continue;
-        case BYTE_SEG:
-            take_segment(in, byte);
-            break;
-        case BYTE_PREFIX:
-            take_prefix(in, byte);
-            break;
+        case BYTE_REX: in->rex = byte; continue;
+        case BYTE_SEG: take_segment(in, byte); break;
+        case BYTE_PREFIX: take_prefix(in, byte); break;
         case BYTE_NOP:
             in->opcode = byte;
             *word = nop_word(in);
             return at + 1;
-        case BYTE_ESCAPE:
-            return take_escape(in, p, at + 1, word);
-        default:
-            return insn_take_vector_prefix(in, p, at, word);
+        case BYTE_ESCAPE: return take_escape(in, p, at + 1, word);
+        default: return insn_take_vector_prefix(in, p, at, word);
         }
         in->rex = 0; /* a REX that does not stand right before the opcode is ignored */
     }
@@ -190,18 +174,10 @@ static inline uint64_t resolve_group(uint64_t word, uint8_t modrm)
         unsigned reg = modrm >> 3 & 7;
         unsigned is_reg = modrm >= 0xc0;
         switch ((enum group_select)group->select) {
-        case SELECT_REG:
-            word = group->cells[reg];
-            break;
-        case SELECT_MODREG:
-            word = group->cells[is_reg * 8 + reg];
-            break;
-        case SELECT_RM:
-            word = group->cells[modrm & 7];
-            break;
-        case SELECT_MOD:
-            word = group->cells[is_reg];
-            break;
+        case SELECT_REG: word = group->cells[reg]; break;
+        case SELECT_MODREG: word = group->cells[is_reg * 8 + reg]; break;
+        case SELECT_RM: word = group->cells[modrm & 7]; break;
+        case SELECT_MOD: word = group->cells[is_reg]; break;
         }
     } while (INSN_FIELD(word, FORM_CLASS) == FORM_GROUP);
     return word | FORM_MODRM; /* looked at, hence part of the instruction, defined or not */
@@ -271,23 +247,16 @@ static inline unsigned take_modrm(struct insn *in, const uint8_t *p, unsigned at
 static inline unsigned immediate_length(const struct insn *in, enum imm_rule rule)
 {
     switch (rule) {
-    case IMM_NONE:
-        break;
+    case IMM_NONE: break;
     case IMM_B:
     case IMM_BB:
-    case IMM_UB:
-        return 1;
+    case IMM_UB: return 1;
     case IMM_UW:
-    case IMM_ENTER:
-        return 2;
-    case IMM_D:
-        return 4;
-    case IMM_Z:
-        return in->opsize == 2 ? 2 : 4;
-    case IMM_V:
-        return in->opsize;
-    case IMM_ADDR:
-        return in->addrsize;
+    case IMM_ENTER: return 2;
+    case IMM_D: return 4;
+    case IMM_Z: return in->opsize == 2 ? 2 : 4;
+    case IMM_V: return in->opsize;
+    case IMM_ADDR: return in->addrsize;
     }
     return 0;
 }
@@ -323,18 +292,12 @@ static inline unsigned memory_size(const struct insn *in, enum mem_rule rule)
     if (fixed_sizes[rule])
         return fixed_sizes[rule];
     switch (rule) {
-    case MEM_OP:
-        return in->opsize;
-    case MEM_2OP:
-        return in->opsize * 2u;
-    case MEM_FAR:
-        return in->opsize + 2u;
-    case MEM_FENV:
-        return in->opsize == 2 ? 14 : 28;
-    case MEM_FSAVE:
-        return in->opsize == 2 ? 94 : 108;
-    default:
-        return insn_vector_size(in, rule);
+    case MEM_OP: return in->opsize;
+    case MEM_2OP: return in->opsize * 2u;
+    case MEM_FAR: return in->opsize + 2u;
+    case MEM_FENV: return in->opsize == 2 ? 14 : 28;
+    case MEM_FSAVE: return in->opsize == 2 ? 94 : 108;
+    default: return insn_vector_size(in, rule);
     }
 }
 
@@ -396,15 +359,11 @@ static bool number_is_legal(struct insn *in)
 {
     switch (in->cls) {
     case CLS_PUSH_SEG:
-    case CLS_POP_SEG:
-        in->reg = in->opcode >> 3 & 7;
-        return true;
+    case CLS_POP_SEG: in->reg = in->opcode >> 3 & 7; return true;
     case CLS_MOV_FROM_CR:
-    case CLS_MOV_TO_CR:
-        return in->reg == 0 || (in->reg >= 2 && in->reg <= 4) || in->reg == 8;
+    case CLS_MOV_TO_CR: return in->reg == 0 || (in->reg >= 2 && in->reg <= 4) || in->reg == 8;
     case CLS_MOV_FROM_DR:
-    case CLS_MOV_TO_DR:
-        return in->reg < 8;
+    case CLS_MOV_TO_DR: return in->reg < 8;
     default: /* segment registers have three bits, REX.R does nothing */
         in->reg &= 7;
         return in->reg < SEG_COUNT && !(in->cls == CLS_MOV_TO_SEG && in->reg == SEG_CS);
@@ -446,8 +405,8 @@ static inline unsigned decode(struct insn *in, const uint8_t *p)
     if (word & FORM_MODRM)
         at = take_modrm(in, p, at, word);
     in->cls = INSN_FIELD(word, FORM_CLASS) ? INSN_FIELD(word, FORM_CLASS) - 1 : CLS_UD;
-    in->opsize = operand_sizes[INSN_FIELD(word, FORM_OPSIZE)][(in->prefixes & INSN_OPSIZE) >> 3 |
-                                                              (in->rex & REX_W) >> 2];
+    in->opsize = operand_sizes[INSN_FIELD(word, FORM_OPSIZE)]
+                              [(in->prefixes & INSN_OPSIZE) >> 3 | (in->rex & REX_W) >> 2];
     at = take_immediate(in, p, at, word);
     if (is_legal(in, p, word))
         fill_operands(in, p, word);

@@ -129,7 +129,8 @@ struct insn {
     bool mem_read, mem_write; /* what the instruction does to its memory operand; both false: lea,
                                * nop, invlpg, prefetch */
     uint16_t mem_size;      /* bytes accessed at the operand; 0 where it depends (xsave, gather,
-                             * masked) or none. bt bts btr btc with a register bit number: the
+                             * masked) or none. 2 for sldt, str, smsw and mov from a segment,
+                             * whatever opsize says of their register form. bt bts btr btc with a register bit number: the
                              * number also moves the operand, by (bit >> 3) & -mem_size bytes. */
 
     /* General registers read and written as operands, explicit and implicit (mul: rax rdx; cpuid:

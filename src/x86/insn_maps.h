@@ -57,10 +57,25 @@
 #define HINT (CLASS(NOP) | SV | FORM_MODRM)
 
 /* Rows. Columns are none, 66, F3, F2. */
-#define ANY(word) {word, word, word, word}
-#define NP_66(word) {word, word}
-#define ONLY_66(word) {0, word}
-#define ONLY_F3(word) {0, 0, word}
-#define ONLY_F2(word) {0, 0, 0, word}
+#define ANY(word)                                                                                  \
+    {                                                                                              \
+        word, word, word, word                                                                     \
+    }
+#define NP_66(word)                                                                                \
+    {                                                                                              \
+        word, word                                                                                 \
+    }
+#define ONLY_66(word)                                                                              \
+    {                                                                                              \
+        0, word                                                                                    \
+    }
+#define ONLY_F3(word)                                                                              \
+    {                                                                                              \
+        0, 0, word                                                                                 \
+    }
+#define ONLY_F2(word)                                                                              \
+    {                                                                                              \
+        0, 0, 0, word                                                                              \
+    }
 
 #endif

@@ -4,6 +4,8 @@
  */
 #include "x86/insn_maps.h"
 
+/* clang-format off */
+
 #define NOMASK MASK(NONE)
 
 #define VEC LD(VL)

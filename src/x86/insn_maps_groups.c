@@ -3,6 +3,8 @@
  */
 #include "x86/insn_maps.h"
 
+/* clang-format off */
+
 /* Groups 1 (add or adc sbb and sub xor cmp) and 2 (rol ror rcl rcr shl shr sal sar). */
 #define GROUP_1(size, imm)                                                                         \
     {SELECT_REG,                                                                                   \

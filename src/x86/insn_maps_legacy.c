@@ -1,6 +1,8 @@
 /* The legacy opcode maps: one byte, 0f, 0f 38, 0f 3a. SDM 2 appendix A, tables. */
 #include "x86/insn_maps.h"
 
+/* clang-format off */
+
 /* The six forms of a two-operand operation: Eb,Gb Ev,Gv Gb,Eb Gv,Ev AL,Ib rAX,Iz. */
 #define ARITHMETIC(op)                                                                             \
     [op] = OP | S1 | MO | E_RW | G_R | FORM_LOCK,                                                  \

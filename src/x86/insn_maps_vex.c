@@ -3,6 +3,8 @@
  */
 #include "x86/insn_maps.h"
 
+/* clang-format off */
+
 #define VEC LD(VL)
 #define VEC3 (VEC | NDS)
 #define STV ST(VL)

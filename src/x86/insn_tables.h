@@ -52,10 +52,10 @@ enum opsize_rule {
 #define FORM_MEM_AT 11
 #define FORM_MEM_BITS 6
 enum mem_rule {
-    MEM_NONE,  /* no access, or a size that is not fixed by the instruction */
-    MEM_OP,    /* operand size */
-    MEM_2OP,   /* twice that: cmpxchg8b/16b */
-    MEM_FAR,   /* operand size and a selector */
+    MEM_NONE, /* no access, or a size that is not fixed by the instruction */
+    MEM_OP,   /* operand size */
+    MEM_2OP,  /* twice that: cmpxchg8b/16b */
+    MEM_FAR,  /* operand size and a selector */
     MEM_1,
     MEM_2,
     MEM_4,
@@ -71,20 +71,20 @@ enum mem_rule {
     MEM_VL2,
     MEM_VL4,
     MEM_VL8,
-    MEM_DUP,   /* movddup: 8, 32, 64 */
-    MEM_W,     /* one element: 4, with W 8 */
-    MEM_K8,    /* 1, with W 4: kmovb kmovd */
-    MEM_K16,   /* 2, with W 8: kmovw kmovq */
-    MEM_2W,    /* two and four of them */
+    MEM_DUP, /* movddup: 8, 32, 64 */
+    MEM_W,   /* one element: 4, with W 8 */
+    MEM_K8,  /* 1, with W 4: kmovb kmovd */
+    MEM_K16, /* 2, with W 8: kmovw kmovq */
+    MEM_2W,  /* two and four of them */
     MEM_4W,
-    MEM_FULL,  /* b: vector length, element 4, with W 8 */
-    MEM_FULLH, /* b: vector length, element 2 */
-    MEM_HALF,  /* b: half the vector length, element 4 */
-    MEM_HALFH, /* b: half the vector length, element 2 */
+    MEM_FULL,     /* b: vector length, element 4, with W 8 */
+    MEM_FULLH,    /* b: vector length, element 2 */
+    MEM_HALF,     /* b: half the vector length, element 4 */
+    MEM_HALFH,    /* b: half the vector length, element 2 */
     MEM_QUARTERH, /* b: a quarter of the vector length, element 2 */
-    MEM_HALFW, /* b: half the vector length of element 4; with W whole, of element 8 */
-    MEM_SOMEH, /* as many elements as a mask says, elements of 1, with W 2 */
-    MEM_SOMEW, /* ... of 4, with W 8 */
+    MEM_HALFW,    /* b: half the vector length of element 4; with W whole, of element 8 */
+    MEM_SOMEH,    /* as many elements as a mask says, elements of 1, with W 2 */
+    MEM_SOMEW,    /* ... of 4, with W 8 */
     MEM_RULES,
 };
 #define MEM(rule) ((uint64_t)MEM_##rule << FORM_MEM_AT)
@@ -95,11 +95,11 @@ enum mem_rule {
 enum imm_rule {
     IMM_NONE,
     /* sign-extended */
-    IMM_B,     /* 1 byte */
-    IMM_BB,    /* 1, then 1: extrq, insertq */
-    IMM_D,     /* 4 */
-    IMM_Z,     /* 4, or 2 if the operand size is 2 */
-    IMM_V,     /* as many as the operand has: mov r, imm */
+    IMM_B,  /* 1 byte */
+    IMM_BB, /* 1, then 1: extrq, insertq */
+    IMM_D,  /* 4 */
+    IMM_Z,  /* 4, or 2 if the operand size is 2 */
+    IMM_V,  /* as many as the operand has: mov r, imm */
     /* zero-extended */
     IMM_UB,    /* 1: vectors and ports */
     IMM_UW,    /* 2: ret */
@@ -114,13 +114,22 @@ enum imm_rule {
 enum implied_rule {
     IMPLIED_NONE,
     /* read or written alike: name_R reads, name_W writes, name_RW both */
-    IMPLIED_A_R, IMPLIED_A_W, IMPLIED_A_RW, /* rax */
-    IMPLIED_C_R, IMPLIED_C_W, IMPLIED_C_RW, /* rcx */
-    IMPLIED_D_R,                            /* rdx */
-    IMPLIED_DI_R,                           /* rdi */
-    IMPLIED_BP_RW,                          /* rbp */
-    IMPLIED_SP_W,                           /* rsp */
-    IMPLIED_AC_R, IMPLIED_AD_R, IMPLIED_AD_W, IMPLIED_ACD_R, IMPLIED_ACD_W, IMPLIED_ABC_R,
+    IMPLIED_A_R,
+    IMPLIED_A_W,
+    IMPLIED_A_RW, /* rax */
+    IMPLIED_C_R,
+    IMPLIED_C_W,
+    IMPLIED_C_RW,  /* rcx */
+    IMPLIED_D_R,   /* rdx */
+    IMPLIED_DI_R,  /* rdi */
+    IMPLIED_BP_RW, /* rbp */
+    IMPLIED_SP_W,  /* rsp */
+    IMPLIED_AC_R,
+    IMPLIED_AD_R,
+    IMPLIED_AD_W,
+    IMPLIED_ACD_R,
+    IMPLIED_ACD_W,
+    IMPLIED_ABC_R,
     IMPLIED_C_R_AD_W, /* what is read, then what is written */
     IMPLIED_A_R_AD_W,
     IMPLIED_AD_R_AD_W,
@@ -156,14 +165,14 @@ enum implied_rule {
 #define FORM_LOW_R (1ull << 36) /* opcode bits 0..2 are a general register */
 #define FORM_LOW_W (1ull << 37)
 
-#define FORM_NOREG (1ull << 38)   /* ModRM.rm must be memory */
-#define FORM_NOMEM (1ull << 39)   /* ModRM.rm must be a register */
-#define FORM_ANYMOD (1ull << 40)  /* ModRM.rm is a register whatever mod says */
-#define FORM_LOCK (1ull << 41)    /* the memory form takes a LOCK prefix */
-#define FORM_STACK (1ull << 42)   /* insn.stack */
-#define FORM_RM8 (1ull << 43)     /* a register ModRM.rm is a byte register whatever opsize is */
-#define FORM_HIDDEN (1ull << 44)  /* insn.hidden_mem */
-#define FORM_NUMBER (1ull << 45)  /* insn.reg is a segment, control or debug register number */
+#define FORM_NOREG (1ull << 38)  /* ModRM.rm must be memory */
+#define FORM_NOMEM (1ull << 39)  /* ModRM.rm must be a register */
+#define FORM_ANYMOD (1ull << 40) /* ModRM.rm is a register whatever mod says */
+#define FORM_LOCK (1ull << 41)   /* the memory form takes a LOCK prefix */
+#define FORM_STACK (1ull << 42)  /* insn.stack */
+#define FORM_RM8 (1ull << 43)    /* a register ModRM.rm is a byte register whatever opsize is */
+#define FORM_HIDDEN (1ull << 44) /* insn.hidden_mem */
+#define FORM_NUMBER (1ull << 45) /* insn.reg is a segment, control or debug register number */
 
 /* Legal values of VEX, EVEX and XOP prefix fields. */
 #define FORM_VEXW_AT 46
@@ -205,7 +214,8 @@ enum round_rule {
 #define SAE ((uint64_t)ROUND_SAE << FORM_ROUND_AT)
 #define ER ((uint64_t)ROUND_ER << FORM_ROUND_AT)
 
-#define FORM_SHORTREG (1ull << 56) /* EVEX: ModRM.reg is not a vector register: R' must be clear */
+#define FORM_SHORTREG (1ull << 56) /* EVEX: ModRM.reg is not a vector register: R' must be clear   \
+                                    */
 #define FORM_KREG (1ull << 57)     /* ModRM.reg is an opmask or tile register: R must be clear */
 #define FORM_KRM (1ull << 58)      /* ModRM.rm is an opmask register, or a general one */
 #define FORM_KVVVV (1ull << 59)    /* vvvv is an opmask or tile register */
@@ -243,6 +253,7 @@ struct insn_group {
 #define GROUP_INDEX_BITS 8
 #define GROUP(name) ((uint64_t)FORM_GROUP | (uint64_t)GROUP_##name << GROUP_INDEX_AT)
 
+/* clang-format off */
 enum insn_group_name {
     GROUP_1_EB_IB, GROUP_1_EV_IZ, GROUP_1_EV_IB, GROUP_1A,
     GROUP_2_EB_IB, GROUP_2_EV_IB, GROUP_2_EB_1, GROUP_2_EV_1, GROUP_2_EB_CL, GROUP_2_EV_CL,
@@ -266,12 +277,13 @@ enum insn_group_name {
     GROUP_EVEX_12, GROUP_EVEX_13, GROUP_EVEX_14, GROUP_EVEX5_10, GROUP_EVEX5_11,
     GROUP_COUNT,
 };
+/* clang-format on */
 
 /* insn_vector.c: what VEX, EVEX and XOP add. */
 
-/** Takes a VEX, EVEX or XOP prefix at p[at] and the opcode behind it, or, where 8f is no prefix, the
- *  pop. Returns the offset behind the opcode. *word must be 0 on entry and stays so if the prefix
- *  is malformed or the opcode undefined. */
+/** Takes a VEX, EVEX or XOP prefix at p[at] and the opcode behind it, or, where 8f is no prefix,
+ * the pop. Returns the offset behind the opcode. *word must be 0 on entry and stays so if the
+ * prefix is malformed or the opcode undefined. */
 unsigned insn_take_vector_prefix(struct insn *in, const uint8_t *p, unsigned at, uint64_t *word);
 
 /** Whether the prefix fields are legal for this form, in a vector encoding. Also completes the
@@ -287,9 +299,9 @@ void insn_evex_finish_memory(struct insn *in, const uint8_t *p, uint64_t word);
 /* The maps. */
 extern const uint64_t insn_map_one_byte[256];
 extern const uint64_t insn_map_0f[256][4], insn_map_0f38[256][4], insn_map_0f3a[256][4];
-extern const uint64_t insn_map_vex[3][256][4];     /* maps 1..3 */
-extern const uint64_t insn_map_evex[6][256][4];    /* maps 1..6, 4 empty */
-extern const uint64_t insn_map_xop[3][256];        /* maps 8..10, no mandatory prefix */
+extern const uint64_t insn_map_vex[3][256][4];  /* maps 1..3 */
+extern const uint64_t insn_map_evex[6][256][4]; /* maps 1..6, 4 empty */
+extern const uint64_t insn_map_xop[3][256];     /* maps 8..10, no mandatory prefix */
 extern const struct insn_group insn_groups[GROUP_COUNT];
 
 #endif

@@ -67,8 +67,8 @@ static unsigned take_evex(struct insn *in, const uint8_t *p, unsigned at, uint64
     in->map = p0 & 7;
     take_rxb(in, p0);
     take_w_vvvv_pp(in, p1);
-    in->reg = ~p0 & 0x10;                /* R' */
-    in->vvvv |= (~p2 & 0x08) << 1;       /* V' */
+    in->reg = ~p0 & 0x10;          /* R' */
+    in->vvvv |= (~p2 & 0x08) << 1; /* V' */
     in->vector_len = p2 >> 5 & 3;
     in->opcode = p[at + 4];
     if (legal && !(p0 & 0x08) && (p1 & 0x04) && in->map >= 1 && in->map <= 6)
@@ -94,16 +94,14 @@ static unsigned take_xop(struct insn *in, const uint8_t *p, unsigned at, uint64_
 unsigned insn_take_vector_prefix(struct insn *in, const uint8_t *p, unsigned at, uint64_t *word)
 {
     switch (p[at]) {
-    case 0x62:
-        return take_evex(in, p, at, word);
+    case 0x62: return take_evex(in, p, at, word);
     case 0x8f:
         if ((p[at + 1] & 31) >= 8)
             return take_xop(in, p, at, word);
         in->opcode = 0x8f;
         *word = GROUP(1A);
         return at + 1;
-    default:
-        return take_vex(in, p, at, word);
+    default: return take_vex(in, p, at, word);
     }
 }
 
@@ -111,16 +109,11 @@ static bool length_is_legal(const struct insn *in, uint64_t word)
 {
     switch ((enum length_rule)INSN_FIELD(word, FORM_VEXL)) {
     case LENGTH_ANY:
-    case LENGTH_IGNORED:
-        return in->vector_len <= 2;
-    case LENGTH_128:
-        return in->vector_len == 0;
-    case LENGTH_256:
-        return in->vector_len == 1;
-    case LENGTH_512:
-        return in->vector_len == 2;
-    case LENGTH_256_512:
-        return in->vector_len == 1 || in->vector_len == 2;
+    case LENGTH_IGNORED: return in->vector_len <= 2;
+    case LENGTH_128: return in->vector_len == 0;
+    case LENGTH_256: return in->vector_len == 1;
+    case LENGTH_512: return in->vector_len == 2;
+    case LENGTH_256_512: return in->vector_len == 1 || in->vector_len == 2;
     }
     return false;
 }
@@ -140,8 +133,8 @@ static void take_vector_index(struct insn *in)
 static bool registers_are_distinct(const struct insn *in, uint64_t word)
 {
     if (in->vsib)
-        return in->reg != in->index && (in->encoding == INSN_EVEX ||
-                                        (in->vvvv != in->index && in->vvvv != in->reg));
+        return in->reg != in->index &&
+               (in->encoding == INSN_EVEX || (in->vvvv != in->index && in->vvvv != in->reg));
     if (word & FORM_KVVVV && (in->rm > 7 || in->rm == in->vvvv)) /* tiles */
         return false;
     return (in->mem || in->reg != in->rm) && in->reg != in->vvvv;
@@ -212,36 +205,23 @@ unsigned insn_vector_size(const struct insn *in, enum mem_rule rule)
     switch (rule) {
     case MEM_VL:
     case MEM_FULL:
-    case MEM_FULLH:
-        return vl;
+    case MEM_FULLH: return vl;
     case MEM_VL2:
     case MEM_HALF:
-    case MEM_HALFH:
-        return vl / 2;
+    case MEM_HALFH: return vl / 2;
     case MEM_VL4:
-    case MEM_QUARTERH:
-        return vl / 4;
-    case MEM_VL8:
-        return vl / 8;
-    case MEM_HALFW:
-        return element == 8 ? vl : vl / 2;
-    case MEM_DUP:
-        return in->vector_len ? vl : 8;
+    case MEM_QUARTERH: return vl / 4;
+    case MEM_VL8: return vl / 8;
+    case MEM_HALFW: return element == 8 ? vl : vl / 2;
+    case MEM_DUP: return in->vector_len ? vl : 8;
     case MEM_W:
-    case MEM_SOMEW:
-        return element;
-    case MEM_K8:
-        return in->rex & REX_W ? 4 : 1;
-    case MEM_K16:
-        return in->rex & REX_W ? 8 : 2;
-    case MEM_2W:
-        return 2 * element;
-    case MEM_4W:
-        return 4 * element;
-    case MEM_SOMEH:
-        return in->rex & REX_W ? 2 : 1;
-    default:
-        return 0;
+    case MEM_SOMEW: return element;
+    case MEM_K8: return in->rex & REX_W ? 4 : 1;
+    case MEM_K16: return in->rex & REX_W ? 8 : 2;
+    case MEM_2W: return 2 * element;
+    case MEM_4W: return 4 * element;
+    case MEM_SOMEH: return in->rex & REX_W ? 2 : 1;
+    default: return 0;
     }
 }
 
@@ -251,12 +231,9 @@ static unsigned broadcast_size(const struct insn *in, enum mem_rule rule)
     switch (rule) {
     case MEM_FULLH:
     case MEM_HALFH:
-    case MEM_QUARTERH:
-        return 2;
-    case MEM_HALF:
-        return 4;
-    default:
-        return in->rex & REX_W ? 8 : 4;
+    case MEM_QUARTERH: return 2;
+    case MEM_HALF: return 4;
+    default: return in->rex & REX_W ? 8 : 4;
     }
 }
 

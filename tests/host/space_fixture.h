@@ -128,14 +128,22 @@ static inline struct space_regs regs_ready(void)
     return r;
 }
 
+/** Run to any event. */
+static inline struct space_exit run_once(struct space *s, struct space_regs *r)
+{
+    struct space_exit out;
+    test_kicked = 0;
+    int err = host_space_run(s, r, &out);
+    assert_int_equal(err, 0);
+    return out;
+}
+
 /** Run to an event that is not a kick: the end of another space is one, too. */
 static inline struct space_exit run(struct space *s, struct space_regs *r)
 {
     struct space_exit out;
     do {
-        test_kicked = 0;
-        int err = host_space_run(s, r, &out);
-        assert_int_equal(err, 0);
+        out = run_once(s, r);
     } while (out.event == SPACE_KICKED);
     return out;
 }

@@ -646,7 +646,7 @@ static void test_nothing_stays(void **state)
     close(pids[1]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_events),
@@ -667,6 +667,9 @@ int main(void)
         cmocka_unit_test(test_killed_from_outside),
         cmocka_unit_test(test_nothing_stays),
     };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     alarm(100);
     return cmocka_run_group_tests(tests, fixture_setup, NULL);
 }

@@ -92,7 +92,13 @@ static void test_direct_calls(void **state)
             r.gpr[R10] = 0x32;
             uint64_t rax = r.gpr[RAX];
             struct space_exit x = run(s, &r);
-            assert_int_equal(x.event, abi == 2 ? SPACE_INT80 : SPACE_SYSCALL);
+            if (nr == 336 && abi == 0 && r.gpr[RAX] == (uint64_t)-ENXIO) {
+                continue; /* uprobe: shown to no filter, and of no effect */
+            }
+            if (x.event != (abi == 2 ? SPACE_INT80 : SPACE_SYSCALL)) {
+                fail_msg("abi %u call %lu: event %d vector %d rip %lx", abi, (unsigned long)nr, (int)x.event, x.vector,
+                         (unsigned long)r.rip);
+            }
             assert_int_equal(r.gpr[RAX], rax);
         }
     }
@@ -198,7 +204,7 @@ static int forger_loses_page(struct space *s, const uint8_t *code, const uint8_t
     r->gpr[RDI] = DATA_GVA;
     r->gpr[RBX] = 2000;
     r->rip = CODE_GVA;
-    struct space_exit x = run(s, r);
+    struct space_exit x = run_once(s, r);
     if (x.event == SPACE_DEAD) {
         return -ESRCH;
     }
@@ -334,7 +340,7 @@ static void test_inheritance(void **state)
         r.gpr[RSI] = stub_at(SPACE_BASE, stub_ip_wake); /* the wait for a command */
         r.gpr[R12] = 1;
         r.gs_base = 0x1234000;
-        struct space_exit x = run(s, &r);
+        struct space_exit x = run_once(s, &r);
         assert_true(x.event != SPACE_DEAD);
         pid_t pid = s->pid;
         host_space_destroy(s);
@@ -375,7 +381,7 @@ static void test_garbage(void **state)
         r.gpr[RSI] = SPACE_BASE + SPACE_SH + (i & 1 ? 64 : SPACE_SH_SIZE);
         r.gpr[RBX] = i & 2 ? nasty(s) : SPACE_BASE + SPACE_ALT + (test_random() % 24000 & ~7ull);
         r.gpr[RDX] = signals[test_random() % ARRAY_LEN(signals)];
-        struct space_exit x = run(s, &r);
+        struct space_exit x = run_once(s, &r);
         events_seen[x.event]++;
         size_t len;
         if (x.event != SPACE_DEAD) {
@@ -389,7 +395,7 @@ static void test_garbage(void **state)
     canary_check();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_direct_calls),
@@ -404,6 +410,9 @@ int main(void)
     const char *seed = getenv("SEED");
     test_seed = seed ? strtoull(seed, NULL, 0) : test_ns() | 1;
     printf("seed %llu\n", (unsigned long long)test_seed);
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     alarm(110);
     int failed = cmocka_run_group_tests(tests, fixture_setup, NULL);
     printf("events:");

@@ -76,10 +76,8 @@ static bool is_not_offered(const ZydisDecodedInstruction *zi)
     case ZYDIS_ISA_SET_AVX512PF_512:
     case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
     case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
-    case ZYDIS_ISA_SET_AVX512_4VNNIW_512:
-        return true;
-    default:
-        return zi->mnemonic == ZYDIS_MNEMONIC_RSM; /* #UD outside SMM: SDM 2 "RSM" */
+    case ZYDIS_ISA_SET_AVX512_4VNNIW_512: return true;
+    default: return zi->mnemonic == ZYDIS_MNEMONIC_RSM; /* #UD outside SMM: SDM 2 "RSM" */
     }
 }
 
@@ -87,7 +85,7 @@ static bool is_not_offered(const ZydisDecodedInstruction *zi)
  * Programming Reference. All VEX but the first. */
 static bool is_newer_than_zydis(const struct insn *in)
 {
-    if (in->encoding == INSN_LEGACY) /* any 3DNow! suffix: where 3DNow! exists it checks by itself */
+    if (in->encoding == INSN_LEGACY) /* 3DNow! suffixes: the decoder leaves them to the CPU */
         return in->map == 1 && in->opcode == 0x0f;
     if (in->encoding != INSN_VEX)
         return false;
@@ -97,10 +95,8 @@ static bool is_newer_than_zydis(const struct insn *in)
         return false;
     switch (in->opcode) {
     case 0x50: /* AVX-VNNI-INT8 */
-    case 0x51:
-        return !(in->prefixes & INSN_OPSIZE);
-    case 0x5c: /* AMX-FP16 */
-        return in->prefixes & INSN_REPNE;
+    case 0x51: return !(in->prefixes & INSN_OPSIZE);
+    case 0x5c: /* AMX-FP16 */ return in->prefixes & INSN_REPNE;
     case 0x6c: /* AMX-COMPLEX */
     case 0x72: /* AVX-NE-CONVERT */
     case 0xb0:
@@ -112,10 +108,8 @@ static bool is_newer_than_zydis(const struct insn *in)
     case 0xcd:
     case 0xd2: /* AVX-VNNI-INT16 */
     case 0xd3:
-    case 0xda: /* SM3, SM4 */
-        return true;
-    default:
-        return in->opcode >= 0xe0 && in->opcode <= 0xef; /* CMPCCXADD */
+    case 0xda: /* SM3, SM4 */ return true;
+    default: return in->opcode >= 0xe0 && in->opcode <= 0xef; /* CMPCCXADD */
     }
 }
 
@@ -128,8 +122,7 @@ static bool has_no_access(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_CLFLUSH:
     case ZYDIS_MNEMONIC_CLFLUSHOPT:
     case ZYDIS_MNEMONIC_CLWB:
-    case ZYDIS_MNEMONIC_CLDEMOTE:
-        return true;
+    case ZYDIS_MNEMONIC_CLDEMOTE: return true;
     default:
         return zi->meta.category == ZYDIS_CATEGORY_PREFETCH ||
                zi->meta.category == ZYDIS_CATEGORY_PREFETCHWT1;
@@ -143,21 +136,17 @@ static bool size_depends(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_VMASKMOVPS:
     case ZYDIS_MNEMONIC_VMASKMOVPD:
     case ZYDIS_MNEMONIC_VPMASKMOVD:
-    case ZYDIS_MNEMONIC_VPMASKMOVQ:
-        return true;
-    default:
-        break;
+    case ZYDIS_MNEMONIC_VPMASKMOVQ: return true;
+    default: break;
     }
     switch (zi->meta.category) {
     case ZYDIS_CATEGORY_AVX2GATHER:
     case ZYDIS_CATEGORY_GATHER:
     case ZYDIS_CATEGORY_SCATTER:
-    case ZYDIS_CATEGORY_XSAVEOPT:
-        return true;
+    case ZYDIS_CATEGORY_XSAVEOPT: return true;
     case ZYDIS_CATEGORY_XSAVE: /* not fxsave, though Zydis puts it here */
         return !strstr(ZydisMnemonicGetString(zi->mnemonic), "fx");
-    default:
-        return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && zi->raw.evex.aaa;
+    default: return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && zi->raw.evex.aaa;
     }
 }
 
@@ -198,6 +187,12 @@ static void expect_memory(struct expected *e, const ZydisDecodedInstruction *zi,
                                                      : gpr_number(op->mem.index);
     e->scale = op->mem.scale ? op->mem.scale : 1;
     e->disp = op->mem.disp.value;
+    /* mod 0, SIB base 101 is disp32 without base whatever REX.B says (SDM 2 table 2-3, and so does
+     * the CPU); Zydis 4.0 with a 67 prefix takes REX.B for r13d */
+    if (op->mem.base == ZYDIS_REGISTER_R13D && zi->raw.modrm.mod == 0) {
+        e->base = GPR_NONE;
+        e->disp = zi->raw.disp.value;
+    }
     e->mem_size = memory_size(zi, op);
     e->mem_read = access && op->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
     e->mem_write = access && op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
@@ -244,32 +239,27 @@ static void correct(struct expected *e, const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_NOP: /* operands of a hint are not used: SDM 2 "NOP" */
         e->reg_read = e->reg_write = 0;
         break;
-    case ZYDIS_MNEMONIC_BSF: /* source 0 leaves the destination: APM 3 "BSF"; Intel documents since */
-    case ZYDIS_MNEMONIC_BSR: /* 2023 that it does, too */
-    case ZYDIS_MNEMONIC_TZCNT: /* a CPU without BMI or ABM decodes these as BSF and BSR: SDM 2 */
-    case ZYDIS_MNEMONIC_LZCNT: /* "TZCNT" */
-        e->reg_read |= e->reg_write;
-        break;
+    /* source 0 leaves the destination as it is: APM 3 "BSF", SDM 2 "BSF". A CPU without BMI or ABM
+     * decodes tzcnt and lzcnt as these: SDM 2 "TZCNT" */
+    case ZYDIS_MNEMONIC_BSF:
+    case ZYDIS_MNEMONIC_BSR:
+    case ZYDIS_MNEMONIC_TZCNT:
+    case ZYDIS_MNEMONIC_LZCNT: e->reg_read |= e->reg_write; break;
     case ZYDIS_MNEMONIC_MWAITX: /* EBX is the timer: APM 3 "MWAITX" */
         e->reg_read |= 1u << RBX;
         break;
     case ZYDIS_MNEMONIC_INT3: /* a frame is pushed: SDM 3 "Interrupt and Exception Handling" */
     case ZYDIS_MNEMONIC_INT:
-    case ZYDIS_MNEMONIC_INT1:
-        e->stack = true;
-        break;
+    case ZYDIS_MNEMONIC_INT1: e->stack = true; break;
     case ZYDIS_MNEMONIC_SYSENTER: /* they load RSP, they do not push or pop: SDM 2 "SYSENTER" */
     case ZYDIS_MNEMONIC_SYSEXIT:
         e->stack = false;
         e->reg_write |= 1u << RSP;
         break;
-    case ZYDIS_MNEMONIC_UMONITOR: /* the register is an address: SDM 2 "UMONITOR" */
+    case ZYDIS_MNEMONIC_UMONITOR:  /* the register is an address: SDM 2 "UMONITOR" */
     case ZYDIS_MNEMONIC_MOVDIR64B: /* one operand is ModRM's, the other a register: "MOVDIR64B" */
-    case ZYDIS_MNEMONIC_CLZERO: /* rAX is an address: APM 3 "CLZERO" */
-        e->hidden_mem = true;
-        break;
-    default:
-        break;
+    case ZYDIS_MNEMONIC_CLZERO: /* rAX is an address: APM 3 "CLZERO" */ e->hidden_mem = true; break;
+    default: break;
     }
 }
 
@@ -376,12 +366,9 @@ static bool has_own_opsize(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_WRGSBASE:
     case ZYDIS_MNEMONIC_SYSRET:
     case ZYDIS_MNEMONIC_SYSEXIT:
-    case ZYDIS_MNEMONIC_NOP:
-        return true;
-    case ZYDIS_MNEMONIC_MOV: /* to a segment register: of 2 bytes */
-        return zi->opcode == 0x8e;
-    default:
-        return zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+    case ZYDIS_MNEMONIC_NOP: return true;
+    case ZYDIS_MNEMONIC_MOV: /* to a segment register: of 2 bytes */ return zi->opcode == 0x8e;
+    default: return zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
     }
 }
 

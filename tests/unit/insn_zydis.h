@@ -8,7 +8,8 @@
 
 struct insn_zydis {
     ZydisDecoder decoder;
-    uint8_t class_of[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum insn_class by mnemonic, see class.c */
+    uint8_t class_of[ZYDIS_MNEMONIC_MAX_VALUE +
+                     1]; /* enum insn_class by mnemonic, see insn_zydis_class.c */
 };
 
 void insn_zydis_init(struct insn_zydis *z);

@@ -8,6 +8,7 @@
 #define UNLISTED 0xff
 
 /* Sensitive instructions: the mnemonic alone decides. */
+/* clang-format off */
 static const struct {
     uint16_t mnemonic;
     uint8_t cls;
@@ -58,6 +59,7 @@ static const struct {
     IS(NOP, NOP), IS(ENDBR32, NOP), IS(ENDBR64, NOP),
 #undef IS
 };
+/* clang-format on */
 
 void insn_zydis_init_classes(struct insn_zydis *z)
 {
@@ -71,14 +73,10 @@ static enum insn_class branch_class(const ZydisDecodedInstruction *zi)
     bool far = zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
     bool relative = zi->raw.imm[0].is_relative;
     switch (zi->meta.category) {
-    case ZYDIS_CATEGORY_COND_BR:
-        return CLS_JCC;
-    case ZYDIS_CATEGORY_UNCOND_BR:
-        return far ? CLS_JMP_FAR : relative ? CLS_JMP_REL : CLS_JMP_IND;
-    case ZYDIS_CATEGORY_CALL:
-        return far ? CLS_CALL_FAR : relative ? CLS_CALL_REL : CLS_CALL_IND;
-    default:
-        return far ? CLS_RETF : CLS_RET;
+    case ZYDIS_CATEGORY_COND_BR: return CLS_JCC;
+    case ZYDIS_CATEGORY_UNCOND_BR: return far ? CLS_JMP_FAR : relative ? CLS_JMP_REL : CLS_JMP_IND;
+    case ZYDIS_CATEGORY_CALL: return far ? CLS_CALL_FAR : relative ? CLS_CALL_REL : CLS_CALL_IND;
+    default: return far ? CLS_RETF : CLS_RET;
     }
 }
 
@@ -86,20 +84,13 @@ static enum insn_class branch_class(const ZydisDecodedInstruction *zi)
 static enum insn_class string_class(const ZydisDecodedInstruction *zi)
 {
     switch (zi->opcode & 0xfe) {
-    case 0x6c:
-        return CLS_INS;
-    case 0x6e:
-        return CLS_OUTS;
-    case 0xa4:
-        return CLS_MOVS;
-    case 0xa6:
-        return CLS_CMPS;
-    case 0xaa:
-        return CLS_STOS;
-    case 0xac:
-        return CLS_LODS;
-    default:
-        return CLS_SCAS;
+    case 0x6c: return CLS_INS;
+    case 0x6e: return CLS_OUTS;
+    case 0xa4: return CLS_MOVS;
+    case 0xa6: return CLS_CMPS;
+    case 0xaa: return CLS_STOS;
+    case 0xac: return CLS_LODS;
+    default: return CLS_SCAS;
     }
 }
 
@@ -114,20 +105,16 @@ static enum insn_class operand_class(const ZydisDecodedInstruction *zi,
         if (zi->mnemonic == ZYDIS_MNEMONIC_POP)
             return CLS_POP_SEG;
         return is_first ? CLS_MOV_TO_SEG : CLS_MOV_FROM_SEG;
-    case ZYDIS_REGCLASS_CONTROL:
-        return is_first ? CLS_MOV_TO_CR : CLS_MOV_FROM_CR;
-    case ZYDIS_REGCLASS_DEBUG:
-        return is_first ? CLS_MOV_TO_DR : CLS_MOV_FROM_DR;
+    case ZYDIS_REGCLASS_CONTROL: return is_first ? CLS_MOV_TO_CR : CLS_MOV_FROM_CR;
+    case ZYDIS_REGCLASS_DEBUG: return is_first ? CLS_MOV_TO_DR : CLS_MOV_FROM_DR;
     case ZYDIS_REGCLASS_X87:
     case ZYDIS_REGCLASS_MMX:
     case ZYDIS_REGCLASS_XMM:
     case ZYDIS_REGCLASS_YMM:
     case ZYDIS_REGCLASS_ZMM:
     case ZYDIS_REGCLASS_TMM:
-    case ZYDIS_REGCLASS_MASK:
-        return CLS_FPU;
-    default:
-        return CLS_PLAIN;
+    case ZYDIS_REGCLASS_MASK: return CLS_FPU;
+    default: return CLS_PLAIN;
     }
 }
 
@@ -150,21 +137,16 @@ enum insn_class insn_zydis_class(const struct insn_zydis *z, const ZydisDecodedI
     case ZYDIS_CATEGORY_COND_BR:
     case ZYDIS_CATEGORY_UNCOND_BR:
     case ZYDIS_CATEGORY_CALL:
-    case ZYDIS_CATEGORY_RET:
-        return branch_class(zi);
+    case ZYDIS_CATEGORY_RET: return branch_class(zi);
     case ZYDIS_CATEGORY_STRINGOP:
-    case ZYDIS_CATEGORY_IOSTRINGOP:
-        return string_class(zi);
-    case ZYDIS_CATEGORY_IO:
-        return zi->mnemonic == ZYDIS_MNEMONIC_IN ? CLS_IN : CLS_OUT;
-    case ZYDIS_CATEGORY_X87_ALU:
-        return CLS_FPU;
+    case ZYDIS_CATEGORY_IOSTRINGOP: return string_class(zi);
+    case ZYDIS_CATEGORY_IO: return zi->mnemonic == ZYDIS_MNEMONIC_IN ? CLS_IN : CLS_OUT;
+    case ZYDIS_CATEGORY_X87_ALU: return CLS_FPU;
     case ZYDIS_CATEGORY_CONVERT: /* from memory to a general register: no vector register shows */
         return zi->meta.isa_ext == ZYDIS_ISA_EXT_BASE || zi->meta.isa_ext == ZYDIS_ISA_EXT_LONGMODE
                    ? CLS_PLAIN
                    : CLS_FPU;
-    default:
-        break;
+    default: break;
     }
     for (unsigned i = 0; i < zi->operand_count; i++) {
         enum insn_class cls = CLS_PLAIN;

@@ -36,7 +36,9 @@
 #define YIELD_BAN_US 20000
 #define LOAD_EVERY_US 5000
 #define SLEEP_NS 100000000ull  /* look for life at least so often */
-#define SLEEP_KICK_NS 200000ull /* a kick waits for the gate to end */
+#define KICK_PAUSE_NS 50000ull  /* between two kicks at first; doubled each time up to the next */
+#define KICK_PAUSE_MAX_NS 4000000ull
+#define KICKS_MAX 24           /* acknowledged without an event: the thread hides in the stub */
 #define LIMIT_WALL_NS 10000000000ull
 #define LIMIT_KICK_NS 3000000000ull
 #define LIMIT_CPU_NS 500000000ull /* a gate command's, without its pages */
@@ -53,6 +55,7 @@ struct wait {
     enum news what;
     bool kickable;       /* a kick of the vCPU ends it */
     uint64_t start;      /* TSC */
+    unsigned kicks;      /* sent */
     uint64_t sleep_ns;   /* host time of the first sleep, 0: none yet */
     uint64_t sleep_cpu;  /* the space's CPU time then */
 };
@@ -118,11 +121,14 @@ static bool arrived(const struct space *s, enum news what)
     return false;
 }
 
-/** Send a kick if none is under way and the thread is not in the gate. False: it is gone. */
-static bool kick(struct space *s)
+/** Send a kick if none is under way and the thread is not in the gate. False: it is gone, or does not react. */
+static bool kick(struct space *s, struct wait *w)
 {
     if (!arrived(s, NEWS_ACK) || (s->armed && !arrived(s, NEWS_DONE))) {
         return true;
+    }
+    if (w->kicks++ == KICKS_MAX) {
+        return false;
     }
     s->kicks = now(&s->sh->kicks) + 1;
     s->host->stats.kicks++;
@@ -133,7 +139,8 @@ static bool kick(struct space *s)
 static void sleep_for(struct space *s, const struct wait *w, uint64_t ns)
 {
     struct space_host *h = s->host;
-    __atomic_store_n(&s->ctl->task_sleeps, 1, __ATOMIC_SEQ_CST); /* pairs with the stub's ringing */
+    uint32_t how = w->what == NEWS_ACK ? SPACE_SLEEPS_FOR_ACK : SPACE_SLEEPS;
+    __atomic_store_n(&s->ctl->task_sleeps, how, __ATOMIC_SEQ_CST); /* pairs with the stub's ringing */
     uint32_t bell = now(&s->sh->bell);
     bool watch_kick = w->kickable && !*h->kicked;
     if (!arrived(s, w->what)) {
@@ -226,10 +233,10 @@ static int wait_for(struct space *s, enum news what, bool kickable)
     }
     while (!arrived(s, what)) {
         bool kicked = kickable && *s->host->kicked;
-        if (kicked && !kick(s)) {
+        if (kicked && !kick(s, &w)) {
             break;
         }
-        sleep_for(s, &w, kicked && arrived(s, NEWS_ACK) ? SLEEP_KICK_NS : SLEEP_NS);
+        sleep_for(s, &w, kicked ? min_u64(KICK_PAUSE_NS << w.kicks, KICK_PAUSE_MAX_NS) : SLEEP_NS);
         if (arrived(s, what)) {
             s->host->stats.futex_handoffs++;
             return 0;

@@ -42,6 +42,10 @@
 #define CTL_FRAME 32
 #define CTL_LOOK 40
 
+/* ctl.task_sleeps, 0: it does not. Who waits for an event is not woken by an acknowledgement: it would only kick again. */
+#define SPACE_SLEEPS 1
+#define SPACE_SLEEPS_FOR_ACK 2
+
 #define SPACE_CMD_RUN 1           /* leave the handler */
 #define SPACE_CMD_GATE 2          /* carry out the operations, then wait inside */
 #define SPACE_CMD_GATE_RUN 3      /* carry out the operations; if all went well, leave the handler */
@@ -131,7 +135,7 @@ struct space_ctl {
     uint32_t ram_fd;
     uint32_t spin;        /* how often the stub looks for a command before it yields, */
     uint32_t yields;      /* how often it yields before it sleeps */
-    uint32_t task_sleeps; /* the task sleeps on sh.bell: wake it */
+    uint32_t task_sleeps; /* SPACE_SLEEPS*: the task sleeps on sh.bell, wake it */
     uint64_t frame;       /* address of the frame to leave by */
     uint32_t look;        /* CPUID faults: look whether a #GP is one */
     uint32_t unused;

@@ -377,8 +377,8 @@ again:
 1:      mov     SH(NESTED), %rsp
         incl    SH(KICKS)
         lock incl SH(BELL)
-        cmpl    $0, CTL(TASK_SLEEPS)
-        je      1f
+        cmpl    $SPACE_SLEEPS_FOR_ACK, CTL(TASK_SLEEPS)
+        jne     1f
         lea     SH(BELL), %rdi
         mov     $FUTEX_WAKE, %esi
         mov     $1, %edx
