@@ -54,11 +54,16 @@ NORETURN void init_power_off(void)
 /* The mark ends the machine; under another monitor powering off must do. */
 NORETURN static void end_with_status(int status)
 {
+    struct termios raw;
+    if (tcgetattr(STDOUT_FILENO, &raw) == 0) {
+        raw.c_oflag &= ~(tcflag_t)OPOST;
+        tcsetattr(STDOUT_FILENO, TCSADRAIN, &raw);
+    }
     char token[CHANNEL_TOKEN_LEN + 1] = "", mark[CHANNEL_TOKEN_LEN + 8];
     int fd = open("/" CHANNEL_TOKEN, O_RDONLY | O_CLOEXEC);
     sync();
     if (fd >= 0 && read(fd, token, CHANNEL_TOKEN_LEN) == CHANNEL_TOKEN_LEN) {
-        int len = snprintf(mark, sizeof(mark), "%c%c%s%02x", CHANNEL_ESC, CHANNEL_EXIT, token,
+        int len = snprintf(mark, sizeof(mark), "%c%c%s%02x\n", CHANNEL_ESC, CHANNEL_EXIT, token,
                            status & 0xff);
         (void)!write(STDOUT_FILENO, mark, (size_t)len);
         tcdrain(STDOUT_FILENO);

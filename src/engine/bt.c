@@ -28,7 +28,8 @@ static int bt_vcpu_init(struct vcpu *v)
     rc = rc ? rc : cache_init(b);
     rc = rc ? rc : window_init(b);
     rc = rc ? rc : uspace_init(b);
-    return rc ? rc : host_space_setup(v);
+    rc = rc ? rc : host_space_setup(v);
+    return rc ? rc : host_window_clear(v);
 }
 
 static void bt_ram_written(struct vm *vm, gpa_t a, uint64_t len)

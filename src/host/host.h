@@ -54,9 +54,10 @@ int host_window_unmap(struct vcpu *v, uint64_t hva, uint64_t len) MUST_CHECK;
 /** Fresh zeroed private memory of this vCPU task, len rounded up to pages, at hva (which must be free) or, with hva 0, anywhere below
  *  512 GB. Pages cost nothing until touched. NULL on failure. Never freed. */
 void *host_private_map(uint64_t hva, uint64_t len, unsigned prot) MUST_CHECK;
-/** Take over this task's faults, traps and kicks for the rewriting engine (bt.h), and empty the window of whatever the host put there.
- *  0 or -errno. */
+/** Take over this task's faults, traps and kicks for the rewriting engine (bt.h). 0 or -errno. */
 int host_bt_setup(struct vcpu *v) MUST_CHECK;
+/** Unmap whatever the host itself put in the window, so that no guest address can reach it. Last in set-up. 0 or -errno. */
+int host_window_clear(struct vcpu *v) MUST_CHECK;
 /** Whether the host's processor and kernel let the rewriting engine run; `why` gets one line, with the remedy if not. */
 bool host_bt_probe(char *why, size_t size);
 /** CPUID of the host processor. out: eax ebx ecx edx. */

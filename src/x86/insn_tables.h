@@ -6,10 +6,8 @@
  * listed is 0: an undefined opcode. A map row has one column per mandatory prefix, in the order
  * of VEX.pp: none, 66, F3, F2.
  *
- * A cell may instead name a group (GROUP) whose cells are selected by bits of ModRM.
- * Names in the maps follow SDM 2 appendix A: E is ModRM.rm as general register or memory, X as
- * vector register or memory, G is ModRM.reg as a general register, V is VEX.vvvv as one, O is the
- * register in the opcode's low bits.
+ * A cell may instead name a group (GROUP) whose cells are selected by bits of ModRM. insn_maps.h
+ * has the shorthand in which the maps are written.
  */
 #ifndef X86_INSN_TABLES_H
 #define X86_INSN_TABLES_H
@@ -278,6 +276,12 @@ enum insn_group_name {
     GROUP_COUNT,
 };
 /* clang-format on */
+
+_Static_assert(FORM_GROUP < 1 << FORM_CLASS_BITS, "class field");
+_Static_assert(OPSIZE_RULES <= 1 << FORM_OPSIZE_BITS, "operand size field");
+_Static_assert(MEM_RULES <= 1 << FORM_MEM_BITS, "memory size field");
+_Static_assert(IMPLIED_RULES <= 1 << FORM_IMPLIED_BITS, "implied register field");
+_Static_assert(GROUP_COUNT <= 1 << GROUP_INDEX_BITS, "group index");
 
 /* insn_vector.c: what VEX, EVEX and XOP add. */
 

@@ -259,7 +259,7 @@ static enum engine_exit marks(struct vcpu *v)
 {
     static const uint8_t bytes[] = "boot noise\n\020"
                                    "1out \020\020 put\0202err\0200panic\n\020"
-                                   "1tail\020x" TOKEN "2a";
+                                   "1tail\020x" TOKEN "2a\n";
     host_console_write(v->vm, bytes, sizeof(bytes) - 1);
     host_console_flush(v->vm);
     host_wait(v); /* until the monitor ends the machine */
@@ -322,7 +322,7 @@ static enum engine_exit echo_input(struct vcpu *v)
             continue;
         }
         if (escaped && b == CHANNEL_EOF) {
-            say(v, "\020x" TOKEN "00");
+            say(v, "\020x" TOKEN "00\n");
         } else {
             uint8_t out[2] = {b, b}; /* an escape byte is sent twice */
             host_console_write(v->vm, out, b == CHANNEL_ESC ? 2 : 1);

@@ -125,6 +125,12 @@ int host_bt_setup(struct vcpu *v)
     return 0;
 }
 
+int host_window_clear(struct vcpu *v)
+{
+    (void)v; /* what is there: the stack this process was born with, the vDSO */
+    return munmap((void *)BT_WINDOW_START, BT_WINDOW_END - BT_WINDOW_START) ? -errno : 0;
+}
+
 bool host_bt_probe(char *why, size_t size)
 {
     if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)) {
@@ -148,6 +154,8 @@ void *host_private_map(uint64_t hva, uint64_t len, unsigned prot)
         }
     }
     void *want = (void *)(uintptr_t)hva;
-    void *got = mmap(want, len, p, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    bool reserved = hva >= BT_CPU_ADDR && hva + len <= BT_SCRATCH_ADDR + PAGE_SIZE; /* low.S */
+    int fixed = reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+    void *got = mmap(want, len, p, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
     return got == want ? got : NULL;
 }

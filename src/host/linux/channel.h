@@ -3,7 +3,7 @@
  * The line carries bytes; CHANNEL_ESC makes the next byte a mark.
  *
  * Whenever the guest was started with a command (`ring3 run -- CMD`):
- *   guest to host   ESC 'x' TOKEN HH   the command has ended, exit status HH (two hexadecimal digits)
+ *   guest to host   ESC 'x' TOKEN HH \n   the command has ended, exit status HH (two hexadecimal digits)
  * The token is CHANNEL_TOKEN_LEN random characters that only this machine was given: nothing that a
  * program happens to print ends the machine.
  *

@@ -73,7 +73,7 @@ static bool continues_exit_mark(const struct console *c, uint8_t b)
     if (at < 2 + CHANNEL_TOKEN_LEN) {
         return b == (uint8_t)c->token[at - 2];
     }
-    return hex_digit(b) >= 0;
+    return at == CONSOLE_EXIT_MARK - 1 ? b == '\n' : hex_digit(b) >= 0;
 }
 
 /* One byte from the guest. Emits at most CONSOLE_EXIT_MARK bytes. */
@@ -83,8 +83,8 @@ static void receive(struct console *c, uint8_t b)
         if (continues_exit_mark(c, b)) {
             c->held[c->held_len++] = b;
             if (c->held_len == CONSOLE_EXIT_MARK) {
-                c->exit_status = hex_digit(c->held[CONSOLE_EXIT_MARK - 2]) * 16 +
-                                 hex_digit(c->held[CONSOLE_EXIT_MARK - 1]);
+                c->exit_status = hex_digit(c->held[CONSOLE_EXIT_MARK - 3]) * 16 +
+                                 hex_digit(c->held[CONSOLE_EXIT_MARK - 2]);
                 c->held_len = 0;
             }
             return;

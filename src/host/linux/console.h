@@ -22,7 +22,7 @@ enum console_mode {
 };
 
 #define CONSOLE_CHUNK 4096u
-#define CONSOLE_EXIT_MARK (2 + CHANNEL_TOKEN_LEN + 2)
+#define CONSOLE_EXIT_MARK (2 + CHANNEL_TOKEN_LEN + 3)
 
 struct console {
     enum console_mode mode;

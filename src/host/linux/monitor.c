@@ -285,7 +285,7 @@ static void loop(struct monitor *m)
         fds[SIGNALS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
         fds[EVENT] = (struct pollfd){.fd = m->event, .events = POLLIN};
         int timeout = console_poll_fds(&m->console, fds + CONSOLE);
-        if (vm_ended(&ARENA->vm) != VM_RUNNING) {
+        if (m->decided || vm_ended(&ARENA->vm) != VM_RUNNING) {
             uint64_t now = now_ms();
             deadline = deadline ? deadline : now + GRACE_MS;
             if (now >= deadline) {

@@ -98,7 +98,7 @@ struct space_host {
 };
 
 /* The stub's code and places in it: space_stub.S */
-extern const uint8_t stub_start[], stub_end[], stub_zygote[], stub_low[], stub_high[], stub_handler[];
+extern const uint8_t stub_start[], stub_end[], stub_zygote[], stub_low[], stub_high[], stub_handler[], stub_gate[];
 extern const uint8_t stub_ip_yield[], stub_ip_wait[], stub_ip_wake[], stub_ip_wake_again[], stub_ip_exit[];
 extern const uint8_t stub_ip_get[], stub_ip_op[], stub_ip_tls[], stub_ip_done[];
 

@@ -36,6 +36,7 @@
 #define YIELD_BAN_US 20000
 #define LOAD_EVERY_US 5000
 #define SLEEP_NS 100000000ull  /* look for life at least so often */
+#define STUB_SLEEP_NS 1000000ull /* where only the stub has to act: at first, doubled each time */
 #define KICK_PAUSE_NS 50000ull  /* between two kicks at first; doubled each time up to the next */
 #define KICK_PAUSE_MAX_NS 4000000ull
 #define KICKS_MAX 24           /* acknowledged without an event: the thread hides in the stub */
@@ -56,6 +57,7 @@ struct wait {
     bool kickable;       /* a kick of the vCPU ends it */
     uint64_t start;      /* TSC */
     unsigned kicks;      /* sent */
+    unsigned sleeps;
     uint64_t sleep_ns;   /* host time of the first sleep, 0: none yet */
     uint64_t sleep_cpu;  /* the space's CPU time then */
 };
@@ -63,7 +65,7 @@ struct wait {
 static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
-    if (clock_gettime(clock, &t) < 0) {
+    if (syscall(SYS_clock_gettime, clock, &t) < 0) {
         return 0;
     }
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
@@ -224,6 +226,15 @@ static bool yield(struct space *s, const struct wait *w)
     return false;
 }
 
+/** How long to sleep at most: the bell is a promise only where guest code is known not to run. */
+static uint64_t sleep_length(struct wait *w, bool kicked)
+{
+    if (kicked) {
+        return min_u64(KICK_PAUSE_NS << w->kicks, KICK_PAUSE_MAX_NS);
+    }
+    return w->what == NEWS_EVENT || w->sleeps > 6 ? SLEEP_NS : STUB_SLEEP_NS << w->sleeps++;
+}
+
 /** Wait for news. 0, or -ESRCH: the process ended or had to be killed. */
 static int wait_for(struct space *s, enum news what, bool kickable)
 {
@@ -236,7 +247,7 @@ static int wait_for(struct space *s, enum news what, bool kickable)
         if (kicked && !kick(s, &w)) {
             break;
         }
-        sleep_for(s, &w, kicked ? min_u64(KICK_PAUSE_NS << w.kicks, KICK_PAUSE_MAX_NS) : SLEEP_NS);
+        sleep_for(s, &w, sleep_length(&w, kicked));
         if (arrived(s, what)) {
             s->host->stats.futex_handoffs++;
             return 0;

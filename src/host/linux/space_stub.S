@@ -33,7 +33,7 @@
 
         .section .rodata.space_stub, "a"
         .balign 4096
-        .globl stub_start, stub_zygote, stub_low, stub_high, stub_handler, stub_end
+        .globl stub_start, stub_zygote, stub_low, stub_high, stub_handler, stub_gate, stub_end
         .globl stub_ip_yield, stub_ip_wait, stub_ip_wake, stub_ip_wake_again, stub_ip_exit
         .globl stub_ip_get, stub_ip_op, stub_ip_tls, stub_ip_done
 stub_start:
@@ -202,6 +202,7 @@ command:
         je      leave
 
 /* ---- the gate ---- */
+stub_gate:
 gate:
         mov     CTL(GATE_FD), %edi
         xor     %esi, %esi

@@ -36,6 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SLOTS_ADDR 0xc00000000ull
 #define SLOTS_MAX 256
 #define SLOTS_MIN 8
 #define SPARE_FDS 32               /* left for the rest of the task */
@@ -59,7 +60,7 @@ struct kernel_sigaction {
 static uint64_t now_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -109,7 +110,8 @@ static int slots_create(struct space_host *h)
     if (h->slots_fd < 0 || ftruncate(h->slots_fd, (off_t)size) < 0) {
         return -errno;
     }
-    h->slots = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, h->slots_fd, 0);
+    /* below 512 GB: the upper addresses are the guest's window */
+    h->slots = mmap((void *)SLOTS_ADDR, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, h->slots_fd, 0);
     if (h->slots == MAP_FAILED) {
         h->slots = NULL;
         return -errno;

@@ -30,6 +30,7 @@
 _Static_assert(TASK_KICK_SIGNAL == SIGUSR2, "the number in the header");
 
 #define NS_PER_S 1000000000u
+#define STACK_SIZE 0x40000u
 
 static struct task_shared *task_of(const struct vcpu *v)
 {
@@ -72,7 +73,7 @@ NORETURN void host_panic(const char *line)
 static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(clock, &t);
+    syscall(SYS_clock_gettime, clock, &t); /* not the vDSO's: it is unmapped in the task */
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
@@ -284,8 +285,16 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-NORETURN static void task_main(struct vm *vm, unsigned index)
+/* Go on in fn(index) on the stack that ends at top. */
+NORETURN static void call_on_stack(void *top, void (*fn)(unsigned), unsigned index)
 {
+    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2" : : "a"(top), "c"(fn), "D"(index) : "memory");
+    __builtin_unreachable();
+}
+
+NORETURN static void task_main(unsigned index)
+{
+    struct vm *vm = &ARENA->vm;
     struct vcpu *v = vm->vcpu[index];
     struct task_shared *t = &ARENA->task[index];
     struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID,
@@ -331,5 +340,10 @@ pid_t task_start(unsigned index)
     }
     setpgid(0, 0);
     reset_signals();
-    task_main(&ARENA->vm, index);
+    /* The stack the process was born with lies where the engine maps the guest's memory. */
+    uint8_t *stack = host_private_map(0, STACK_SIZE, HOST_R | HOST_W);
+    if (!stack) {
+        _exit(1);
+    }
+    call_on_stack(stack + STACK_SIZE, task_main, index);
 }
