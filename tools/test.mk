@@ -51,7 +51,7 @@ $(TEST_TOOLS): $(T)/tools/%: tests/tools/%.c
 	$(Q)$(CC) $(CFLAGS_TEST) -no-pie -o $@ $<
 
 GUEST_LIB := $(wildcard tests/guest/lib/*.c tests/guest/lib/*.S)
-CFLAGS_GUEST = -std=gnu11 -O1 -g $(WARN) -Isrc -Itests/guest -ffreestanding -fno-pie -mno-red-zone \
+CFLAGS_GUEST = -std=gnu11 -O1 -g -mcmodel=kernel $(WARN) -Isrc -Itests/guest -ffreestanding -fno-pie -mno-red-zone \
     -mgeneral-regs-only -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
 $(T)/guest/%.elf: tests/guest/%.* $(GUEST_LIB) tests/guest/guest.ld $(wildcard tests/guest/*.h tests/guest/lib/*.h)
 	@mkdir -p $(@D)

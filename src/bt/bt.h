@@ -179,6 +179,8 @@ void bt_soft_flush(struct bt_cpu *b);
 uint8_t *bt_soft_xlate(struct bt_cpu *b, uint64_t gva, unsigned len, unsigned access, gpa_t *gpa_out, struct vcpu_exception *ex);
 /** Effective guest-virtual address of in's memory operand from v's registers. next_gpc: of the following instruction. */
 uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint64_t next_gpc);
+/** Byte distance from the memory operand to what a bit-string instruction (bt m, r) touches; 0 for all others. */
+int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in);
 /** Run one instruction with a memory operand whose address cannot be used directly (user half, device, page crossing), v precise. True:
  *  done, v advanced past it. False: *ex to inject. */
 bool bt_soft_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);

@@ -499,7 +499,8 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     cache_recover(b->cache, co->resume - 1u);
     bt_pull(b);
     c->v->rip = c->gpc + c->in->len;
-    uint64_t ea = callout_ea(c);
+    int64_t bit_off = bt_bit_offset(c->v, c->in);
+    uint64_t ea = callout_ea(c) + (uint64_t)bit_off;
     unsigned access = c->in->mem_write ? MMU_WRITE : MMU_READ;
     unsigned size = c->in->mem_size ? c->in->mem_size : 1;
     gpa_t at;
@@ -511,7 +512,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     if (host) {
         b->stats.soft_access++;
         memcpy(b->gpr, raw, sizeof(raw));
-        b->gpr[co->scratch] = (uint64_t)(uintptr_t)host;
+        b->gpr[co->scratch] = (uint64_t)(uintptr_t)host - (uint64_t)bit_off;
         b->enter_cpc = co->resume;
         return BT_RESUME;
     }

@@ -108,7 +108,7 @@ bool bt_reaches_canonical(struct bt_cpu *b)
     if (!in.mem) {
         return false;
     }
-    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len);
+    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in);
     return gva_canonical(ea) && !bt_in_window(ea, in.mem_size ? in.mem_size : 1);
 }
 

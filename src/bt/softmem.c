@@ -50,6 +50,9 @@ uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint6
             ea += v->gpr[in->index] * in->scale;
         }
     }
+    if (in->encoding == INSN_LEGACY && in->map == 0 && in->opcode == 0x8f && in->base == RSP) {
+        ea += in->opsize; /* pop computes its operand's address with RSP already raised */
+    }
     if (in->addrsize == 4) {
         ea = (uint32_t)ea;
     }
@@ -57,6 +60,19 @@ uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint6
         ea += v->seg[in->seg].base;
     }
     return ea;
+}
+
+/* bt bts btr btc with a register bit number reach beyond the operand: SDM 2 "BT". */
+int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in)
+{
+    bool bits = in->encoding == INSN_LEGACY && in->map == 1 &&
+                (in->opcode == 0xa3 || in->opcode == 0xab || in->opcode == 0xb3 || in->opcode == 0xbb);
+    if (!bits) {
+        return 0;
+    }
+    int64_t n = (int64_t)v->gpr[in->reg];
+    n = in->opsize == 2 ? (int16_t)n : in->opsize == 4 ? (int32_t)n : n;
+    return (n >> (in->opsize == 2 ? 4 : in->opsize == 4 ? 5 : 6)) * in->opsize;
 }
 
 /* The instruction at v->rip, read and decoded again. */
@@ -217,7 +233,8 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
         return false;
     }
     b->stats.soft_access++;
-    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len);
+    int64_t bit_off = bt_bit_offset(v, &in);
+    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bit_off;
     unsigned access = in.mem_write ? MMU_WRITE : MMU_READ;
     struct piece p[2];
     unsigned count;
@@ -233,7 +250,7 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
             device_read(b, p[i].at, at + off, p[i].len);
         }
     }
-    if (!execute_at(b, &in, bytes, at, ex)) {
+    if (!execute_at(b, &in, bytes, at - bit_off, ex)) {
         return false;
     }
     for (unsigned i = 0, off = 0; !direct && in.mem_write && i < count; off += p[i].len, i++) {

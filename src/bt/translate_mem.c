@@ -22,8 +22,9 @@ static void encode_operand(struct emit *e, const struct insn *in, const uint8_t 
     unsigned reg = (in->modrm >> 3) & 7;
     unsigned rm = in->modrm & 7;
     if (how->rsp_to != GPR_NONE) {
-        bool reg_is_gpr = in->map == 0 ? !((in->opcode >= 0x80 && in->opcode <= 0x83) || in->opcode >= 0xc0 || in->opcode == 0x8f)
-                                       : true;
+        bool group = in->map == 0 ? (in->opcode >= 0x80 && in->opcode <= 0x83) || in->opcode >= 0xc0 || in->opcode == 0x8f
+                                  : in->map == 1 && (in->opcode == 0xba || in->opcode == 0xc7);
+        bool reg_is_gpr = !group;
         if (reg == RSP && !(in->rex & 4) && reg_is_gpr) {
             reg = how->rsp_to;
         }
@@ -131,7 +132,7 @@ static void tr_generic(struct tr *t)
     bool rsp = uses_rsp(in);
     bool access = in->mem && !(in->encoding == INSN_LEGACY && in->map == 0 && in->opcode == 0x8d);
     bool soft = access && !direct_form(t, &how);
-    if ((rsp && in->encoding != INSN_LEGACY) || (soft && in->vsib)) {
+    if ((rsp && (in->encoding != INSN_LEGACY || in->cls == CLS_FPU)) || (soft && in->vsib)) {
         tr_callout(t, CALLOUT_INSN); /* reported there as unsupported */
         return;
     }
@@ -350,7 +351,12 @@ void tr_plain(struct tr *t)
         if (!tr_rsp_fast(t)) {
             tr_generic(t);
         }
+    } else if (in->hidden_mem && in->mem) { /* movdir64b: its destination takes no segment prefix */
+        tr_callout(t, CALLOUT_INSN);
     } else if (!in->mem) {
+        if (in->hidden_mem) { /* xlat, maskmov: an operand without ModRM */
+            emit_u8(&t->e, in->seg == SEG_GS ? 0x64 : 0x65);
+        }
         emit_bytes(&t->e, t->bytes, in->len);
     } else if (direct_form(t, &how)) {
         tr_encode(&t->e, in, t->bytes, &how);

@@ -154,8 +154,6 @@ void *host_private_map(uint64_t hva, uint64_t len, unsigned prot)
         }
     }
     void *want = (void *)(uintptr_t)hva;
-    bool reserved = hva >= BT_CPU_ADDR && hva + len <= BT_SCRATCH_ADDR + PAGE_SIZE; /* low.S */
-    int fixed = reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE;
-    void *got = mmap(want, len, p, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
+    void *got = mmap(want, len, p, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     return got == want ? got : NULL;
 }

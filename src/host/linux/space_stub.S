@@ -127,8 +127,6 @@ stub_low:
 
 /* Every signal ends here: rdi signal, rdx ucontext, rsp the frame. */
 stub_handler:
-        pushq   $2                      /* AC, NT, ID as the guest had them */
-        popfq
         mov     FRAME_RIP(%rsp), %rax
         lea     stub_low(%rip), %rcx
         sub     %rcx, %rax
@@ -302,8 +300,11 @@ leave:
         wrfsbase %rax
         wrgsbase %rcx
 
-/* Go where the frame at rsp says. */
+/* Go where the frame at rsp says. NT, which iretq does not bear, can be set here: the kernel clears only DF, TF and RF for a handler, and a
+ * thread that came through the gate has the flags of whoever sent it there. */
 .macro go_by_frame
+        pushq   $2
+        popfq
         mov     FRAME_FPSTATE(%rsp), %rsi
         mov     FPSTATE_SW_XFEATURES(%rsi), %eax
         mov     FPSTATE_SW_XFEATURES+4(%rsi), %edx
