@@ -8,7 +8,7 @@
 #include "host/host.h"
 #include "irq/lapic.h"
 #include "mmu/mmu.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 static bool raise(struct vcpu_exception *ex, uint8_t vector)
 {
@@ -472,9 +472,13 @@ static enum bt_next insn_callout(struct ctx *c)
         vm_fail(c->v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite", (unsigned long long)c->gpc);
         return BT_STOP;
     }
+    TRACE(c->v->vm, "insn %s rip=%#llx", trace_class_name(c->in->cls), (unsigned long long)c->gpc);
     c->v->rip = c->gpc + c->in->len;
     if (!fn(c)) {
         c->v->rip = c->gpc;
+        if (c->ex.vector == VEC_GP && c->ex.error == 0) {
+            c->ex.vector = bt_general_vector(c->b);
+        }
         return bt_inject(c->b, &c->ex);
     }
     return c->next;
@@ -519,6 +523,9 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     c->v->rip = c->gpc;
     if (c->ex.vector != 0xff) {
         b->stats.kernel_fault_injected++;
+        if (c->ex.vector == VEC_GP) {
+            c->ex.vector = bt_general_vector(b);
+        }
         return bt_inject(b, &c->ex);
     }
     return bt_soft_execute(b, c->in, &c->ex) ? BT_DISPATCH : bt_inject(b, &c->ex);

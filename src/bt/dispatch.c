@@ -11,7 +11,7 @@
 #include "host/host.h"
 #include "irq/lapic.h"
 #include "mmu/mmu.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 #define FLAGS_NATIVE (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_ID)
 #define GS_POISON 0x7e00000000ull /* nothing is ever mapped there */
@@ -66,6 +66,8 @@ enum bt_next bt_inject(struct bt_cpu *b, const struct vcpu_exception *ex)
     if (b->v->vm->end != VM_RUNNING) {
         return BT_STOP;
     }
+    TRACE(b->v->vm, "event vector=%u error=%#x cr2=%#llx rip=%#llx cpl=%u", ex->vector, ex->error, (unsigned long long)ex->cr2,
+          (unsigned long long)b->v->rip, vcpu_cpl(b->v));
     if (vcpu_deliver(b->v, ex) == VCPU_TRIPLE_FAULT) {
         vm_end_because(b->v->vm, VM_TRIPLE_FAULT, "triple fault at rip %#llx (exception %u, error code %#x, cr2 %#llx)",
                        (unsigned long long)b->v->rip, ex->vector, ex->error, (unsigned long long)ex->cr2);
@@ -148,6 +150,9 @@ static enum bt_next general_fault(struct bt_cpu *b, uint64_t gpc, uint32_t block
     if (!cache_is_soft(b->cache, gpc) && bt_reaches_canonical(b)) {
         make_soft(b, gpc, block);
         return BT_DISPATCH;
+    }
+    if (ex.vector == VEC_GP) { /* our segment prefix hides that SS was the default */
+        ex.vector = bt_general_vector(b);
     }
     b->stats.kernel_fault_injected++;
     return bt_inject(b, &ex);
@@ -294,6 +299,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
             return BT_DISPATCH;
         }
         b->stats.interrupts++;
+        TRACE(v->vm, "irq vector=%#x rip=%#llx cpl=%u", (unsigned)vec, (unsigned long long)v->rip, vcpu_cpl(v));
         lapic_accept(v->lapic, (uint8_t)vec);
         d = vcpu_deliver_interrupt(v, (uint8_t)vec);
         b->pending |= lapic_pending(v->lapic) >= 0;

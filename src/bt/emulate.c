@@ -112,6 +112,19 @@ bool bt_reaches_canonical(struct bt_cpu *b)
     return gva_canonical(ea) && !bt_in_window(ea, in.mem_size ? in.mem_size : 1);
 }
 
+uint8_t bt_general_vector(struct bt_cpu *b)
+{
+    struct insn in;
+    struct vcpu *v = b->v;
+    if (!decode_at(b, &in)) {
+        return VEC_GP;
+    }
+    bool stack_based = in.mem && in.seg == SEG_NONE && (in.base == RSP || in.base == RBP);
+    bool bad_stack = in.stack && !gva_canonical(stack_address(v, &in));
+    bool bad_operand = stack_based && !gva_canonical(bt_effective_address(v, &in, v->rip + in.len));
+    return bad_stack || bad_operand ? VEC_SS : VEC_GP;
+}
+
 enum bt_next bt_stack_fault(struct bt_cpu *b, uint64_t gva, unsigned access)
 {
     struct mmu_xlat x;

@@ -5,7 +5,7 @@
 #include "bt/cache.h"
 #include "bt/uspace.h"
 #include "bt/window.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 void bt_soft_flush(struct bt_cpu *b)
 {
@@ -32,6 +32,7 @@ static void flush_local(struct bt_cpu *b)
 void bt_tlb_effect(struct bt_cpu *b, enum vcpu_tlb_effect effect, uint64_t old_cr3)
 {
     bool new_root = (old_cr3 ^ b->v->cr3) & CR3_ADDR_MASK;
+    TRACE(b->v->vm, "tlb effect=%u cr3=%#llx", (unsigned)effect, (unsigned long long)b->v->cr3);
     switch (effect) {
     case VCPU_TLB_NONE:
         return;
@@ -62,6 +63,7 @@ void bt_tlb_effect(struct bt_cpu *b, enum vcpu_tlb_effect effect, uint64_t old_c
 void bt_tlb_invlpg(struct bt_cpu *b, uint64_t gva)
 {
     b->stats.invlpg++;
+    TRACE(b->v->vm, "tlb invlpg gva=%#llx", (unsigned long long)gva);
     struct bt_soft_entry *e = &b->soft[(gva >> PAGE_SHIFT) % BT_SOFT_TLB];
     e->tag = 0;
     b->stats.verify_changed += shadow_verify_page(&b->window->shadow, b->v->cr3, gva);

@@ -6,7 +6,7 @@
 #include "base/string.h"
 #include "bt/cache.h"
 #include "bt/uspace.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 #define USER_FLAGS (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_ID | RFLAGS_NT | RFLAGS_RF)
 #define FIRST_TLS_SEL 0x63u
@@ -142,6 +142,7 @@ static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct 
     case SPACE_SYSCALL:
     case SPACE_SYSCALL32:
         b->stats.syscalls++;
+        TRACE(v->vm, "syscall nr=%lld rip=%#llx", (long long)v->gpr[RAX], (unsigned long long)v->rip - 2);
         if (vcpu_syscall(v, &ex)) {
             return BT_DISPATCH;
         }
@@ -149,6 +150,7 @@ static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct 
         return bt_inject(b, &ex);
     case SPACE_INT80:
         b->stats.syscalls++;
+        TRACE(v->vm, "syscall int80 nr=%u rip=%#llx", (unsigned)v->gpr[RAX], (unsigned long long)v->rip - 2);
         if (vcpu_deliver_soft(v, 0x80, v->rip - 2) == VCPU_TRIPLE_FAULT) {
             vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault in int 0x80 at %#llx", (unsigned long long)v->rip);
             return BT_STOP;
@@ -208,6 +210,8 @@ enum bt_next bt_run_user(struct bt_cpu *b)
         struct space_regs regs;
         struct space_exit e = {.event = SPACE_DEAD};
         load_regs(v, &regs);
+        TRACE(v->vm, "user rip=%#llx rax=%#llx cr3=%#llx", (unsigned long long)v->rip, (unsigned long long)v->gpr[RAX],
+              (unsigned long long)v->cr3);
         b->stats.user_entries++;
         u->parked = false;
         int rc = host_space_run(u->space, &regs, &e);

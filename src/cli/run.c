@@ -2,6 +2,8 @@
 #include "cli/cli.h"
 #include "cli/run.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +52,7 @@ static int open_machine(const struct run_options *o, const struct run_plan *plan
         .token = plan->console == CONSOLE_PLAIN ? NULL : plan->token,
         .raw_terminal = plan->raw_terminal,
         .stat = o->stat,
+        .trace_fd = plan->trace_fd,
         .log_level = o->verbose ? LOG_DEBUG : LOG_WARN,
     };
     struct boot_error err = {0};
@@ -111,8 +114,19 @@ int run_main(int argc, char **argv)
         return CLI_USAGE;
     }
     status = run_make_plan(&o, plan);
+    plan->trace_fd = -1;
+    if (!status && o.trace && !o.dry_run) {
+        plan->trace_fd = open(o.trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0666);
+        if (plan->trace_fd < 0) {
+            fprintf(stderr, "ring3 run: --trace %s: %s\n", o.trace, strerror(errno));
+            status = CLI_USAGE;
+        }
+    }
     if (!status) {
         status = run_machine(&o, plan);
+    }
+    if (plan->trace_fd >= 0) {
+        close(plan->trace_fd);
     }
     cpio_fini(&plan->extra);
     free(plan);

@@ -36,6 +36,7 @@ struct run_plan {
     bool raw_terminal;
     char token[CHANNEL_TOKEN_LEN + 1];
     struct cpio extra; /* for the default guest's init; empty otherwise */
+    int trace_fd;      /* the event stream goes there, -1: nowhere; opened by run_main */
 };
 
 /** Find the files and decide how to talk to the guest. 0; else CLI_USAGE, said. plan->extra is to be freed either way

@@ -3,7 +3,7 @@
 #include "base/string.h"
 #include "bt/cache.h"
 #include "host/host.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 #define SPAN_2M (1ull << 21)
 #define SPAN_1G (1ull << 30)
@@ -328,7 +328,7 @@ static enum shadow_result fill_small(struct shadow *s, uint64_t gva, const struc
     return SHADOW_MAPPED;
 }
 
-enum shadow_result shadow_fill(struct shadow *s, uint64_t gva, unsigned access, bool supervisor_only, struct mmu_xlat *x,
+static enum shadow_result fill(struct shadow *s, uint64_t gva, unsigned access, bool supervisor_only, struct mmu_xlat *x,
                                struct vcpu_exception *ex)
 {
     if (!mmu_walk(s->v, gva, access, x, ex)) {
@@ -351,6 +351,27 @@ enum shadow_result shadow_fill(struct shadow *s, uint64_t gva, unsigned access, 
         return fill_large(s, gva, x);
     }
     return fill_small(s, gva, x, supervisor_only);
+}
+
+enum shadow_result shadow_fill(struct shadow *s, uint64_t gva, unsigned access, bool supervisor_only, struct mmu_xlat *x,
+                               struct vcpu_exception *ex)
+{
+    enum shadow_result r = fill(s, gva, access, supervisor_only, x, ex);
+    if (!s->v->vm->trace) {
+        return r;
+    }
+    const char *space = s->exec ? "user" : "kernel", *how = (access & MMU_WRITE) ? "write" : (access & MMU_EXEC) ? "fetch" : "read";
+    if (r == SHADOW_FAULT) {
+        trace_event(s->v->vm, "miss space=%s gva=%#llx %s inject=#%s error=%#x", space, (unsigned long long)gva, how,
+                    ex->vector == VEC_PF ? "PF" : "GP", ex->error);
+    } else {
+        static const char *const outcome[] = {"mapped", "fault", "device", "code-write", "user-page", "host-error"};
+        trace_event(s->v->vm, "miss space=%s gva=%#llx %s pfn=%#llx mfn=%#llx page=%#llx %s", space, (unsigned long long)gva, how,
+                    (unsigned long long)x->gpa.v >> PAGE_SHIFT,
+                    (unsigned long long)ram_offset(&s->v->vm->ram, x->gpa, 1) >> PAGE_SHIFT, (unsigned long long)x->page_size,
+                    outcome[r]);
+    }
+    return r;
 }
 
 /* Whether a mapping made from `old` may stay now that the entry reads `now`. */

@@ -7,7 +7,7 @@ static void pushed_frame(void)
 {
     uint64_t rsp;
     CASE("the frame: RSP aligned to 16, old RSP, SS, CS, RFLAGS");
-    TRY_OUT("mov %%rsp, %0; stc; std; ud2", ("=&r"(rsp)), "i"(0));
+    TRY_OUT("mov %%rsp, %0; stc; std; ud2", ("=&r"(rsp)));
     asm volatile("cld");
     EXPECT_FAULT_AT(VEC_UD, 0, probe.end - 2);
     CHECK_EQ(trap.rsp, rsp);
@@ -18,7 +18,7 @@ static void pushed_frame(void)
     CHECK((rsp & ~15ull) - trap_frame == sizeof(struct regs));
 
     CASE("registers are saved as they were at the fault");
-    TRY_OUT("mov $0x1122334455667788, %%rax; mov $-1, %%r15; ud2", ("=&a"(rsp)), "i"(0) : "r15");
+    TRY("mov $0x1122334455667788, %%rax; mov $-1, %%r15; ud2");
     CHECK_EQ(trap.rax, 0x1122334455667788);
     CHECK_EQ(trap.r15, ~0ull);
 }
@@ -79,7 +79,6 @@ static void without_code(void)
 
 static void debug_traps(void)
 {
-    uint64_t flags;
     CASE("#DB: int1 is a trap, without DR6 bits");
     asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
     TRY(".byte 0xf1");
@@ -89,7 +88,7 @@ static void debug_traps(void)
     CHECK_EQ(dr6, 0xffff0ff0);
 
     CASE("#DB: TF traps after the instruction that follows the popf");
-    TRY_OUT("pushfq; orl $0x100, (%%rsp); popfq; nop; nop; nop", ("=r"(flags)), "i"(0));
+    TRY("pushfq; orl $0x100, (%%rsp); popfq; nop; nop; nop");
     CHECK_EQ(trap.vector, VEC_DB);
     CHECK_EQ(trap.rip, probe.end - 2);
     CHECK(trap.rflags & RFLAGS_TF);
@@ -108,11 +107,15 @@ static void gp(void)
     TRY_IN("lock incq (%0)", "r"(0x1000000000000000));
     EXPECT_FAULT(VEC_GP, 0);
     CASE("#SS(0): non-canonical stack address");
-    TRY_OUT("mov %%rsp, %%rbx; mov %1, %%rsp; push %%rax; mov %%rbx, %%rsp", ("=&b"(*(uint64_t *)&trap_cr2)),
-            "r"(0x800000000008));
+    set_gate(VEC_SS, GATE_INTERRUPT, 0, 2);
+    TRY("mov $0x800000000008, %%rcx; mov %%rsp, %%rbx; mov %%rcx, %%rsp; push %%rax; mov %%rbx, %%rsp");
     CHECK_EQ(trap.vector, VEC_SS);
     CHECK_EQ(trap.error, 0);
-    TRY_IN("movq (%%rbp, %0), %%rax", "r"(0x800000000000));
+    CHECK_EQ(trap.rsp, 0x800000000008);
+    TRY_IN("movq %%rbp, %%r12; movq %0, %%rbp; movq (%%rbp), %%rax", "r"(0x800000000008));
+    CHECK_EQ(trap.vector, VEC_SS);
+    CHECK_EQ(trap.error, 0);
+    set_gate(VEC_SS, GATE_INTERRUPT, 0, 0);
     CASE("#GP(0): unaligned SSE operand");
     TRY_IN("movaps (%0), %%xmm0", "r"(trap_frame | 8));
     EXPECT_FAULT(VEC_GP, 0);

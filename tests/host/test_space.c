@@ -621,6 +621,10 @@ static void test_nothing_stays(void **state)
     assert_int_equal(pipe(pids), 0);
     pid_t task = fork();
     if (task == 0) {
+        struct space *ours;
+        if (host_space_create(&test_vcpu, &ours) == 0) { /* their place is taken: host_space_setup wants it */
+            munmap(ours->host->slots, ours->host->slot_count * (size_t)SLOT_SIZE + PAGE_SIZE);
+        }
         if (host_space_setup(&test_vcpu) == 0) {
             for (unsigned i = 0; i < ARRAY_LEN(found) - 1; i++) {
                 struct space *s;

@@ -10,7 +10,7 @@
 #ifndef HOST_LINUX_ARENA_H
 #define HOST_LINUX_ARENA_H
 
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 #define ARENA_ADDR 0x1000000000ull
 #define ARENA_SIZE 0x4000000ull /* reserved; only touched pages cost memory */
@@ -57,6 +57,8 @@ struct arena {
     /* Written by a task that ends, read by the monitor afterwards. */
     char panic[PANIC_MAX];         /* why, if by host_panic */
     char stat_text[STAT_TEXT_MAX]; /* the event counters, a line each, if asked for */
+
+    struct trace trace; /* the event stream's buffer, when one was asked for */
 
     uint64_t used; /* arena_alloc's mark; set-up only */
 };

@@ -63,6 +63,11 @@ int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct 
     if (machine_build(&cfg->machine, &started, &m->facts, err)) {
         goto fail;
     }
+    if (cfg->trace_fd >= 0) {
+        ARENA->trace.fd = cfg->trace_fd;
+        ARENA->trace.start_ns = host_time_ns();
+        ARENA->vm.trace = &ARENA->trace;
+    }
     *out = m;
     return 0;
 fail:
@@ -369,6 +374,10 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
         loop(m);
     }
     reap_all(m);
+    if (ARENA->vm.trace) { /* what the task left: its own to say how much, so checked */
+        struct trace *t = &ARENA->trace;
+        host_trace_write(m->cfg.trace_fd, t->text, t->used < TRACE_BUFFER ? t->used : TRACE_BUFFER);
+    }
     drain_output(m);
     conclude(m);
     terminal_fini(&m->terminal);

@@ -16,6 +16,7 @@ struct monitor_config {
     const char *token;  /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
     bool raw_terminal;  /* standard input is a terminal and goes to the guest key by key */
     bool stat;
+    int trace_fd;       /* where the event stream goes, -1: nowhere. Borrowed */
     int log_level;      /* enum log_level */
 };
 

@@ -295,6 +295,14 @@ static void look_at_load(struct space_host *h, enum space_place place, uint64_t 
     h->crowded = fields < 3 || running + (place != PLACE_OTHER) > h->cpu_count;
 }
 
+/** The CPU's number as Linux keeps it in a segment limit; the task may have neither vDSO nor restartable sequences. */
+static int this_cpu(void)
+{
+    uint32_t limit;
+    __asm__ volatile("lsl %1, %0" : "=r"(limit) : "r"(0x7b));
+    return (int)(limit & 0xfff);
+}
+
 static void place_set(struct space *s, enum space_place place, int cpu)
 {
     struct space_host *h = s->host;
@@ -325,9 +333,9 @@ static void place_choose(struct space *s)
     if (now(&s->sh->sleeps)) {
         s->streak = 0; /* waking it on another CPU costs more than a switch */
     }
-    int cpu = sched_getcpu();
+    int cpu = this_cpu();
     enum space_place place = s->streak >= STREAK_MIN && !h->crowded ? PLACE_OTHER : PLACE_SAME;
-    if (cpu >= 0 && (place != s->place || cpu != s->place_cpu)) {
+    if (place != s->place || cpu != s->place_cpu) {
         place_set(s, place, cpu);
     }
 }

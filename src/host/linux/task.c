@@ -122,6 +122,21 @@ void host_timer_set(struct vcpu *v, uint64_t when_ns)
     }
 }
 
+void host_trace_write(int fd, const void *buf, size_t len)
+{
+    const uint8_t *at = buf;
+    while (len) {
+        ssize_t n = write(fd, at, len);
+        if (n < 0 && errno != EINTR) {
+            return;
+        }
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
 /* ---- kicks ---- */
 
 volatile int *host_kick_flag(const struct vcpu *v)

@@ -90,6 +90,8 @@ static void redirect(struct regs *r, uint64_t rip, uint64_t rsp)
     r->rflags = RFLAGS_FIXED;
 }
 
+/** Called by trap.S with the frame, which it may change. */
+void trap_entry(struct regs *r);
 void trap_entry(struct regs *r)
 {
     if (r->vector < 256 && handlers[r->vector]) {

@@ -35,16 +35,20 @@ extern struct regs trap;
 extern uint64_t trap_cr2, trap_frame;
 /** Where TRY resumes and started. Set by TRY. */
 extern struct probe {
-    uint64_t resume, rsp, start, end;
+    uint64_t resume, rsp, start, end, rbp;
 } probe;
 
 #define TRY_BEGIN                                                                                                     \
     "movq $7771f, probe\n\tmovq %%rsp, probe + 8\n\tmovq $7770f, probe + 16\n\tmovq $7771f, probe + 24\n\t"           \
-    "movq $0xffff, trap + 15 * 8\n7770:\t"
-#define TRY_END "\n7771:\tmovq $0, probe"
+    "movq %%rbp, probe + 32\n\tmovq $0xffff, trap + 15 * 8\n7770:\t"
+#define TRY_END "\n7771:\tmovq probe + 32, %%rbp\n\tmovq $0, probe"
 #define TRY_UNPAREN(...) __VA_ARGS__
-/** Run `code` (percent signs doubled). _IN: with input operands; _OUT: with (outputs), inputs. */
-#define TRY(code) asm volatile(TRY_BEGIN code TRY_END : : : "memory", "cc", "rax", "rcx", "rdx", "rbx", "rsi", "rdi")
+/** Run `code` (percent signs doubled); it may use any register, and RSP
+ *  if it puts it back or faults. _IN: with input operands,
+ *  which it leaves alone; _OUT: with (outputs), inputs. */
+#define TRY(code)                                                                                                     \
+    asm volatile(TRY_BEGIN code TRY_END                                                                               \
+                 : : : "memory", "cc", "rax", "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 #define TRY_IN(code, ...) asm volatile(TRY_BEGIN code TRY_END : : __VA_ARGS__ : "memory", "cc")
 #define TRY_OUT(code, outs, ...) asm volatile(TRY_BEGIN code TRY_END : TRY_UNPAREN outs : __VA_ARGS__ : "memory", "cc")
 
