@@ -291,7 +291,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
         d = vcpu_deliver_nmi(v);
     } else {
         int vec = lapic_pending(v->lapic);
-        if (vec < 0) {
+        if (vec < 0 || v->irq_shadow) { /* in the shadow: one more instruction first */
             return BT_DISPATCH;
         }
         if (!(v->rflags & RFLAGS_IF)) {

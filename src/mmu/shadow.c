@@ -446,11 +446,14 @@ static unsigned verify_rec(struct shadow *s, struct shadow_rec *r, uint64_t root
 unsigned shadow_verify(struct shadow *s, uint64_t root, bool include_global)
 {
     unsigned dropped = 0;
+    bool wp = s->v->cr0 & CR0_WP;
+    bool drop_all = !s->exec && wp != s->wp; /* protections were computed under another CR0.WP */
+    s->wp = wp;
     for (unsigned h = 0; h < SHADOW_HASH; h++) {
         struct shadow_rec *next;
         for (struct shadow_rec *r = s->hash[h]; r; r = next) {
             next = r->next;
-            dropped += verify_rec(s, r, root, include_global);
+            dropped += drop_all ? drop_rec(s, r) : verify_rec(s, r, root, include_global);
         }
     }
     return dropped;

@@ -47,6 +47,7 @@ struct shadow {
     uint8_t *page_flags;          /* cache.h PAGE_ flags by RAM page */
     uint8_t page_flag_w4k;        /* flag to set on pages mapped writable by 4 KB entries */
     bool exec;                    /* pass HOST_X on where the guest allows execution */
+    bool wp;                      /* CR0.WP when the mappings were made */
     unsigned count;
     struct shadow_rec *hash[SHADOW_HASH];
 };

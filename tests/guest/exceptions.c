@@ -100,7 +100,7 @@ static void debug_traps(void)
 static void gp(void)
 {
     CASE("#GP(0): non-canonical address");
-    TRY_IN("movq (%0), %%rax", "r"(0x800000000000));
+    TRY_IN("cmpq %%rax, (%0)", "r"(0x800000000000));
     EXPECT_FAULT(VEC_GP, 0);
     TRY_IN("movq %%rax, (%0)", "r"(0xffff7fffffffffff));
     EXPECT_FAULT(VEC_GP, 0);

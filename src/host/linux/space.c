@@ -8,8 +8,6 @@
  *
  * State: hosts[], one a vCPU of this task. Runs in the vCPU task.
  */
-#ifndef _GNU_SOURCE
-#endif
 #include "host/linux/space_priv.h"
 
 #include "vm/vm.h"

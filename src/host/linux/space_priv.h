@@ -16,6 +16,8 @@
 #include <sched.h>
 #include <sys/types.h>
 
+#define SPACE_YIELDS 2 /* before sleeping, where the other side is on the same CPU */
+
 enum space_state { SPACE_FREE, SPACE_STOPPED, SPACE_PARKED, SPACE_GONE };
 
 /** Where the handoff to a space takes place. */
@@ -90,6 +92,8 @@ struct space_host {
     unsigned cpu_count;        /* this task may use */
     cpu_set_t cpus;            /* which */
     bool crowded;              /* no CPU is idle */
+    int pinned;                /* the CPU this task is kept on, or -1 */
+    uint64_t pin_start;        /* TSC when it was last let go */
     uint64_t load_checked;     /* TSC of the last look */
     uint64_t yield_ban;        /* no yields before this TSC */
     uint64_t tsc_per_us;
@@ -140,6 +144,8 @@ int space_wait_birth(struct space *s) MUST_CHECK;
 void space_gate_start(struct space *s, uint32_t cmd);
 /** Wait for the answer to a gate command without a run, dealing with failed operations. 0, or -ESRCH: killed. */
 int space_gate_finish(struct space *s) MUST_CHECK;
+/** Bring the zygote, and the children it will have, to this task's CPU, where waking them is cheap: that CPU, or -1. */
+int space_place_zygote(struct space_host *h);
 /** Calibrate and find out about the host's CPUs. */
 void space_handoff_init(struct space_host *h);
 

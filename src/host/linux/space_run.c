@@ -12,8 +12,6 @@
  *
  * State: struct space, the handoff part of struct space_host. Runs in the vCPU task.
  */
-#ifndef _GNU_SOURCE
-#endif
 #include "host/linux/space_priv.h"
 
 #include <errno.h>
@@ -31,12 +29,13 @@
 #define SPIN_US 50             /* what waking a sleeper on an idle CPU costs */
 #define STREAK_US 30           /* a run is short up to here */
 #define STREAK_MIN 12          /* so many short runs in a row before the space moves to another CPU */
-#define YIELDS 2
 #define YIELD_LONG_US 100      /* somebody else ran */
 #define YIELD_BAN_US 20000
 #define LOAD_EVERY_US 5000
+#define PIN_US 20000           /* the task stays on its CPU for so long */
+#define FREE_US 200            /* then goes anywhere for so long */
 #define SLEEP_NS 100000000ull  /* look for life at least so often */
-#define STUB_SLEEP_NS 1000000ull /* where only the stub has to act: at first, doubled each time */
+#define STUB_SLEEP_NS 20000000ull /* where only the stub has to act; below a tick it would cost a timer's set-up, 4 us */
 #define KICK_PAUSE_NS 50000ull  /* between two kicks at first; doubled each time up to the next */
 #define KICK_PAUSE_MAX_NS 4000000ull
 #define KICKS_MAX 24           /* acknowledged without an event: the thread hides in the stub */
@@ -57,7 +56,6 @@ struct wait {
     bool kickable;       /* a kick of the vCPU ends it */
     uint64_t start;      /* TSC */
     unsigned kicks;      /* sent */
-    unsigned sleeps;
     uint64_t sleep_ns;   /* host time of the first sleep, 0: none yet */
     uint64_t sleep_cpu;  /* the space's CPU time then */
 };
@@ -208,7 +206,7 @@ static bool yield(struct space *s, const struct wait *w)
 {
     struct space_host *h = s->host;
     uint64_t before = __rdtsc();
-    for (unsigned i = 0; i < YIELDS && before >= h->yield_ban; i++) {
+    for (unsigned i = 0; i < SPACE_YIELDS && before >= h->yield_ban; i++) {
         if (w->kickable && *h->kicked) {
             return false;
         }
@@ -227,12 +225,12 @@ static bool yield(struct space *s, const struct wait *w)
 }
 
 /** How long to sleep at most: the bell is a promise only where guest code is known not to run. */
-static uint64_t sleep_length(struct wait *w, bool kicked)
+static uint64_t sleep_length(const struct wait *w, bool kicked)
 {
     if (kicked) {
         return min_u64(KICK_PAUSE_NS << w->kicks, KICK_PAUSE_MAX_NS);
     }
-    return w->what == NEWS_EVENT || w->sleeps > 6 ? SLEEP_NS : STUB_SLEEP_NS << w->sleeps++;
+    return w->what == NEWS_EVENT ? SLEEP_NS : STUB_SLEEP_NS;
 }
 
 /** Wait for news. 0, or -ESRCH: the process ended or had to be killed. */
@@ -319,22 +317,68 @@ static void place_set(struct space *s, enum space_place place, int cpu)
     s->place = place;
     s->place_cpu = cpu;
     s->ctl->spin = place == PLACE_OTHER ? SPIN_US * h->pauses_per_us : 0;
-    s->ctl->yields = place == PLACE_OTHER ? 0 : YIELDS;
+    s->ctl->yields = place == PLACE_OTHER ? 0 : SPACE_YIELDS;
+}
+
+/** Keep the task on one CPU, or on none in particular (-1). */
+static void task_pin(struct space_host *h, int cpu)
+{
+    cpu_set_t cpus = h->cpus;
+    if (cpu == h->pinned) {
+        return;
+    }
+    if (cpu >= 0) {
+        CPU_ZERO(&cpus);
+        CPU_SET(cpu, &cpus);
+    }
+    if (sched_setaffinity(0, sizeof(cpus), &cpus) == 0) {
+        h->pinned = cpu;
+    }
+}
+
+/** Where the task sleeps for a space on its own CPU while another is idle, it would wake up on the idle one, which is dear: pin
+ *  it, but let it go where it likes now and then. */
+static void task_place(struct space_host *h, enum space_place place, int cpu, uint64_t tsc)
+{
+    if (place == PLACE_OTHER || h->crowded) {
+        task_pin(h, -1);
+    } else if (tsc - h->pin_start > PIN_US * h->tsc_per_us) {
+        task_pin(h, -1);
+        h->pin_start = tsc;
+    } else if (tsc - h->pin_start > FREE_US * h->tsc_per_us) {
+        task_pin(h, cpu);
+    }
+}
+
+int space_place_zygote(struct space_host *h)
+{
+    cpu_set_t cpus;
+    int cpu = this_cpu();
+    if (h->cpu_count < 2) {
+        return -1;
+    }
+    look_at_load(h, PLACE_SAME, __rdtsc());
+    task_place(h, PLACE_SAME, cpu, __rdtsc());
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    return sched_setaffinity(h->zygote_pid, sizeof(cpus), &cpus) == 0 ? cpu : -1;
 }
 
 static void place_choose(struct space *s)
 {
     struct space_host *h = s->host;
     if (h->cpu_count < 2) {
-        s->ctl->yields = YIELDS;
+        s->ctl->yields = SPACE_YIELDS;
         return;
     }
-    look_at_load(h, s->place, __rdtsc());
+    uint64_t tsc = __rdtsc();
+    look_at_load(h, s->place, tsc);
     if (now(&s->sh->sleeps)) {
         s->streak = 0; /* waking it on another CPU costs more than a switch */
     }
     int cpu = this_cpu();
     enum space_place place = s->streak >= STREAK_MIN && !h->crowded ? PLACE_OTHER : PLACE_SAME;
+    task_place(h, place, cpu, tsc);
     if (place != s->place || cpu != s->place_cpu) {
         place_set(s, place, cpu);
     }
@@ -342,6 +386,7 @@ static void place_choose(struct space *s)
 
 void space_handoff_init(struct space_host *h)
 {
+    h->pinned = -1;
     h->load_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
     CPU_ZERO(&h->cpus);
     h->cpu_count = sched_getaffinity(0, sizeof(h->cpus), &h->cpus) < 0 ? 1 : (unsigned)CPU_COUNT(&h->cpus);

@@ -12,8 +12,6 @@
  *
  * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new process.
  */
-#ifndef _GNU_SOURCE
-#endif
 #include "host/linux/space_priv.h"
 
 #include "vm/vm.h"
@@ -397,7 +395,9 @@ int space_zygote_fork(struct space *s)
     s->events = s->kicks = s->op_count = s->tls_valid = 0;
     s->op_pages = 0;
     s->armed = s->emptying = false;
-    s->place = PLACE_ANY;
+    s->place_cpu = space_place_zygote(s->host);
+    s->place = s->place_cpu < 0 ? PLACE_ANY : PLACE_SAME;
+    s->ctl->yields = s->place == PLACE_SAME ? SPACE_YIELDS : 0;
     s->streak = 0;
     child_script(s, getpid());
     pid_t pid = zygote_request(s->host, s->slot_off);
