@@ -12,6 +12,7 @@
 #define BT_CACHE_H
 
 #include "bt/bt.h"
+#include "mmu/shadow.h"
 
 /** How to get back the guest state at a cache position: applies from cpc_off to the next note. Guest registers in `spilled` have their
  *  value in bt_cpu.spill; then `fix` is applied. The resulting state is "before the instruction at gpc_off". */
@@ -78,11 +79,6 @@ enum callout_kind {
     CALLOUT_STI,    /* pending work after an inline sti */
     CALLOUT_FETCH,  /* the next instruction's bytes cannot be fetched: raise the fault */
 };
-
-/** What a guest-physical page is to the engine. */
-#define PAGE_CODE 1u         /* has live blocks */
-#define PAGE_WINDOW_W4K 2u   /* is or was mapped writable by a 4 KB window entry */
-#define PAGE_SPACE_W 4u      /* is or was mapped writable in a space */
 
 #define CACHE_HASH_SIZE 65536
 #define CACHE_MAX_BLOCKS 262144

@@ -291,7 +291,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
         d = vcpu_deliver_nmi(v);
     } else {
         int vec = lapic_pending(v->lapic);
-        if (vec < 0 || v->irq_shadow) { /* in the shadow: one more instruction first */
+        if (vec < 0) {
             return BT_DISPATCH;
         }
         if (!(v->rflags & RFLAGS_IF)) {
@@ -334,7 +334,9 @@ enum engine_exit bt_run(struct vcpu *v)
         if (host_kick_clear(v)) {
             return ENGINE_KICKED;
         }
-        next = deliver_pending(b);
+        bool shadow = v->irq_shadow; /* then one more instruction first */
+        v->irq_shadow = false;
+        next = shadow ? BT_DISPATCH : deliver_pending(b);
         if (next == BT_STOP) {
             break;
         }
@@ -345,9 +347,9 @@ enum engine_exit bt_run(struct vcpu *v)
             next = bt_run_user(b);
         } else if (v->rflags & RFLAGS_TF) {
             next = run_trapped(b);
-        } else if (v->irq_shadow) {
-            v->irq_shadow = false;
+        } else if (shadow) {
             next = bt_step(b);
+            b->pending = 1;
         } else {
             next = run_kernel(b, TRANSLATE_MAX);
         }

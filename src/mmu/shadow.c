@@ -1,7 +1,6 @@
 /* Implementation of shadow.h. See there for what is kept and why. */
 #include "mmu/shadow.h"
 #include "base/string.h"
-#include "bt/cache.h"
 #include "host/host.h"
 #include "vm/trace.h"
 

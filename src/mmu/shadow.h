@@ -16,6 +16,11 @@
 
 #define SHADOW_HASH 1024
 
+/* What a RAM page is to the engine: flags by page of the RAM object. */
+#define PAGE_CODE 1u         /* translated code was made from it: nobody maps it writable */
+#define PAGE_WINDOW_W4K 2u   /* is or was mapped writable by a 4 KB window entry */
+#define PAGE_SPACE_W 4u      /* is or was mapped writable in a space */
+
 /** Where mappings go. prot: HOST_R|HOST_W|HOST_X. Each returns 0 or -errno. */
 struct shadow_ops {
     int (*map)(void *ctx, uint64_t gva, uint64_t ram_off, uint64_t len, unsigned prot);
@@ -44,7 +49,7 @@ struct shadow {
     void *ctx;
     struct vcpu *v;
     struct shadow_pool *pool;
-    uint8_t *page_flags;          /* cache.h PAGE_ flags by RAM page */
+    uint8_t *page_flags;          /* PAGE_ flags by RAM page */
     uint8_t page_flag_w4k;        /* flag to set on pages mapped writable by 4 KB entries */
     bool exec;                    /* pass HOST_X on where the guest allows execution */
     bool wp;                      /* CR0.WP when the mappings were made */
