@@ -23,7 +23,9 @@ CFLAGS_CORE = $(CFLAGS_FREE) -mgeneral-regs-only -fno-stack-protector -fcf-prote
 CFLAGS_HOSTED = -D_GNU_SOURCE -mfsgsbase -DRING3_VERSION='"$(VERSION)"'
 # The image stays at its default place, 0x400000: code caches and vCPU state are reached by 32-bit
 # absolute addresses (DESIGN §4.1).
-LDFLAGS_RING3 = -static -no-pie -Wl,-z,noexecstack -Wl,--section-start=.heap_floor=0x7fff0000
+# heap_floor.S says why the page at its address.
+LDFLAGS_HEAP = -Wl,-z,noexecstack -Wl,--section-start=.heap_floor=0x7fff0000
+LDFLAGS_RING3 = -static -no-pie $(LDFLAGS_HEAP)
 LIBS_RING3 = -llz4 -llzma -lzstd -lz
 
 # One short line a step; V=1 shows the commands.

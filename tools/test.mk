@@ -15,6 +15,7 @@ TEST_TOOLS := $(patsubst tests/%.c,$(T)/%,$(sort $(wildcard tests/tools/*.c)))
 # Of the hosted parts, those that unit tests can use with a fake host beneath them.
 UNIT_HOSTED := $(filter $(call obj,src/boot/decompress.c src/boot/bzimage.c src/host/linux/cpio.c \
     src/host/linux/terminal.c src/host/linux/console.c src/cli/suggest.c src/cli/run_options.c),$(OBJ_HOSTED))
+HEAP_FLOOR := $(OUT)/obj/host/linux/heap_floor.o
 HELPERS = $(patsubst tests/%.c,$(T)/obj/%.o,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c)))
 
 $(T)/unit.a: $(OBJ_CORE) $(OBJ_LOADER) $(UNIT_HOSTED)
@@ -37,14 +38,15 @@ $(TEST_UNIT): $(T)/unit/%: $(T)/obj/unit/%.o $(call HELPERS,unit) $(T)/unit.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -no-pie -o $@ $^ $(LIBS_TEST)
-$(filter $(T)/host/%,$(TEST_HOST)): $(T)/host/%: $(T)/obj/host/%.o $(call HELPERS,host) $(T)/all.a
+$(filter $(T)/host/%,$(TEST_HOST)): $(T)/host/%: $(T)/obj/host/%.o $(call HELPERS,host) $(HEAP_FLOOR) $(T)/all.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -no-pie -o $@ $^ $(LIBS_TEST)
-$(filter $(T)/insn/%,$(TEST_HOST)): $(T)/insn/%: $(T)/obj/insn/%.o $(call HELPERS,insn) $(T)/all.a
+	$(Q)$(CC) -no-pie $(LDFLAGS_HEAP) -o $@ $^ $(LIBS_TEST)
+# Static like ring3 itself: the engine's process has no room for shared libraries, the guest is where they would be.
+$(filter $(T)/insn/%,$(TEST_HOST)): $(T)/insn/%: $(T)/obj/insn/%.o $(call HELPERS,insn) $(HEAP_FLOOR) $(T)/all.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -no-pie -o $@ $^ $(LIBS_TEST)
+	$(Q)$(CC) $(LDFLAGS_RING3) -o $@ $^ $(LIBS_RING3)
 $(TEST_TOOLS): $(T)/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

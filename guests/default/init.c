@@ -51,6 +51,19 @@ NORETURN void init_power_off(void)
     }
 }
 
+/* How busybox's poweroff, halt and reboot, which the shell prefers to ours, ask the first process. */
+static void on_power_signal(int sig)
+{
+    power(sig == SIGTERM ? "reboot" : "poweroff");
+}
+
+static void listen_to_power_signals(void)
+{
+    signal(SIGUSR1, on_power_signal); /* halt */
+    signal(SIGUSR2, on_power_signal); /* poweroff */
+    signal(SIGTERM, on_power_signal); /* reboot */
+}
+
 /* The mark ends the machine; under another monitor powering off must do. */
 NORETURN static void end_with_status(int status)
 {
@@ -142,6 +155,9 @@ NORETURN void init_exec(char **argv)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGUSR1, SIG_DFL);
+    signal(SIGUSR2, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
     if (chdir("/root") != 0) {
         (void)!chdir("/");
     }
@@ -201,6 +217,7 @@ int main(int argc, char **argv)
     if (getpid() != 1) {
         return power(name);
     }
+    listen_to_power_signals();
     set_up_system();
     /* Whatever the kernel could or could not open for us. */
     int console = open("/dev/console", O_RDWR);

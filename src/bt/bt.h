@@ -29,7 +29,7 @@
 #define BT_VIF 300
 #define BT_PENDING 304
 #define BT_VSYS 308
-#define BT_FPU_LIVE 312
+#define BT_FPU_IDLE 312
 #define BT_SEL 316
 #define BT_XSAVE_PTR 328
 
@@ -94,9 +94,15 @@ struct bt_cpu {
     uint64_t enter_cpc;
     uint32_t exit_arg;
     uint32_t vif;               /* the guest's RFLAGS.IF: 0 or 0x200 */
-    uint32_t pending;           /* non-zero: the dispatcher wants control at the next chance */
+    union {
+        uint32_t pending;       /* non-zero: an sti must come to the dispatcher. Two bytes, so that setting one is never lost: */
+        struct {
+            uint8_t kick;       /* leave translated code at the next chance; set by the signal handler */
+            uint8_t irq;        /* an interrupt waits for RFLAGS.IF */
+        } want;
+    };
     uint32_t vsys;              /* the guest's other system flags: IOPL NT AC ... */
-    uint32_t fpu_live;          /* the FPU registers hold the guest's state */
+    uint32_t fpu_idle;          /* 0: the FPU registers hold the guest's state while translated code runs */
     uint16_t sel[6];            /* copies of the selectors, for mov from Sreg */
     uint8_t *xsave;             /* &v->xsave */
 

@@ -61,7 +61,7 @@ void cache_flush(struct cache *c)
     c->code_next = c->code;
     c->block_count = c->note_count = c->link_count = 1;
     c->callout_count = 1;
-    c->vpage_count = 0;
+    c->vpage_count = c->low_vpages = 0;
     c->generation++;
     c->b->stats.flushes_full++;
 }
@@ -226,6 +226,7 @@ void cache_kill_vpage(struct cache *c, uint64_t gva)
             }
             i = next;
         }
+        c->low_vpages -= !(gva >> 63);
         c->vpage[v] = c->vpage[--c->vpage_count];
         v--;
     }
@@ -238,6 +239,7 @@ void cache_add_vpage(struct cache *c, uint64_t gva, uint32_t ppn, bool global)
             return;
         }
     }
+    c->low_vpages += !(gva >> 63);
     c->vpage[c->vpage_count++] = (struct vpage){.gva = gva, .ppn = ppn, .global = global, .used = 1};
 }
 

@@ -114,6 +114,7 @@ struct cache {
     uint64_t page_count;
     struct vpage *vpage;
     uint32_t vpage_count;
+    uint32_t low_vpages;    /* how many of them are in the user half: none, as a rule */
     uint64_t *soft_site;    /* hash set of guest pcs that go through the software TLB */
     uint32_t soft_count;
     uint32_t generation;    /* counts flushes of the whole cache */

@@ -161,7 +161,7 @@ static bool do_mov_to_cr(struct ctx *c)
     }
     bt_tlb_effect(c->b, effect, old_cr3);
     if (c->in->reg == 8) {
-        c->b->pending |= lapic_pending(c->v->lapic) >= 0;
+        c->b->want.irq |= lapic_pending(c->v->lapic) >= 0;
     }
     return true;
 }
@@ -549,6 +549,28 @@ static enum bt_next fetch_callout(struct ctx *c)
     return bt_inject(c->b, &c->ex);
 }
 
+/* Whether the control registers let this x87, MMX, SSE or AVX instruction run. SDM 3 §2.5 "Control Registers" table 2-2, SDM 2 "FWAIT",
+ * SDM 3 §13.1 "Providing Operating System Support for SSE Extensions". */
+static bool fpu_allowed(struct ctx *c)
+{
+    uint64_t cr0 = c->v->cr0, cr4 = c->v->cr4;
+    const struct insn *in = c->in;
+    bool wait = in->encoding == INSN_LEGACY && in->map == 0 && in->opcode == 0x9b;
+    bool x87 = in->encoding == INSN_LEGACY && in->map == 0 && (in->opcode & 0xf8) == 0xd8;
+    if (wait) {
+        return (cr0 & (CR0_TS | CR0_MP)) != (CR0_TS | CR0_MP) || raise(&c->ex, VEC_NM);
+    }
+    if (x87) {
+        return !(cr0 & (CR0_TS | CR0_EM)) || raise(&c->ex, VEC_NM);
+    }
+    bool state = in->cls == CLS_XSAVE || in->cls == CLS_XRSTOR;
+    bool mmx = in->encoding == INSN_LEGACY && in->map == 1 && !(in->prefixes & (INSN_REP | INSN_REPNE | INSN_OPSIZE));
+    if (!state && ((cr0 & CR0_EM) || (!(cr4 & CR4_OSFXSR) && in->encoding == INSN_LEGACY && !mmx))) {
+        return raise(&c->ex, VEC_UD);
+    }
+    return !(cr0 & CR0_TS) || raise(&c->ex, VEC_NM);
+}
+
 enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
 {
     struct insn in = co->insn; /* the cache can be flushed under us */
@@ -559,10 +581,9 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
     case CALLOUT_SOFT:
         return soft_callout(&c, co);
     case CALLOUT_FPU:
-        if (b->v->cr0 & (CR0_TS | CR0_EM)) {
+        if (!fpu_allowed(&c)) {
             bt_pull(b);
             b->v->rip = c.gpc;
-            raise(&c.ex, (b->v->cr0 & CR0_TS) ? VEC_NM : VEC_UD);
             return bt_inject(b, &c.ex);
         }
         bt_fpu_acquire(b);
@@ -587,8 +608,8 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
     if (next != BT_RESUME) {
         return next;
     }
-    b->pending |= lapic_pending(b->v->lapic) >= 0; /* a self-IPI, an EOI, a device's answer */
-    bool irq_due = b->pending || b->v->irq_shadow || b->v->vm->end != VM_RUNNING || (b->v->rflags & RFLAGS_TF);
+    b->want.irq |= lapic_pending(b->v->lapic) >= 0; /* a self-IPI, an EOI, a device's answer */
+    bool irq_due = b->want.kick || (b->want.irq && (b->v->rflags & RFLAGS_IF)) || b->v->irq_shadow || b->v->vm->end != VM_RUNNING || (b->v->rflags & RFLAGS_TF);
     if (irq_due) {
         return BT_DISPATCH;
     }

@@ -28,7 +28,7 @@ CHECK(BT_EXIT_ARG, exit_arg);
 CHECK(BT_VIF, vif);
 CHECK(BT_PENDING, pending);
 CHECK(BT_VSYS, vsys);
-CHECK(BT_FPU_LIVE, fpu_live);
+CHECK(BT_FPU_IDLE, fpu_idle);
 CHECK(BT_SEL, sel);
 CHECK(BT_XSAVE_PTR, xsave);
 _Static_assert(sizeof(struct bt_cpu) < BT_RETTAB_ADDR - BT_CPU_ADDR, "bt_cpu fits below the return table");
@@ -173,6 +173,9 @@ static enum bt_next handle_fault(struct bt_cpu *b)
         return general_fault(b, gpc, block);
     }
     struct vcpu_exception ex = {.vector = (uint8_t)f.trapno, .has_error = f.trapno == VEC_AC};
+    if (f.trapno == VEC_XM && !(b->v->cr4 & CR4_OSXMMEXCPT)) {
+        ex.vector = VEC_UD;
+    }
     return bt_inject(b, &ex);
 }
 
@@ -180,14 +183,15 @@ static enum bt_next handle_fault(struct bt_cpu *b)
 static uint32_t go_to(struct bt_cpu *b, uint64_t gpc, uint32_t *block, enum bt_next *next)
 {
     struct vcpu_exception ex;
-    uint32_t i = b->pending ? 0 : block_at(b, gpc, &ex);
+    bool kick = b->want.kick;
+    uint32_t i = kick ? 0 : block_at(b, gpc, &ex);
     if (i) {
         *block = i;
         return b->cache->block[i].cpc;
     }
     bt_pull(b);
     b->v->rip = gpc;
-    *next = b->pending ? BT_DISPATCH : bt_inject(b, &ex);
+    *next = kick ? BT_DISPATCH : bt_inject(b, &ex);
     return 0;
 }
 
@@ -200,10 +204,15 @@ static uint32_t after_callout(struct bt_cpu *b, struct callout *c, enum bt_next 
         return 0;
     }
     c = &b->cache->callout[index];
-    if (generation == b->cache->generation && !b->cache->block[c->block].dead) {
+    bool alive = generation == b->cache->generation && !b->cache->block[c->block].dead;
+    if (alive && !b->want.kick) {
         return (uint32_t)b->enter_cpc;
     }
     *next = BT_DISPATCH;
+    if (generation == b->cache->generation) { /* as if kicked just there */
+        cache_recover(b->cache, b->enter_cpc);
+        bt_pull(b);
+    }
     return 0;
 }
 
@@ -216,7 +225,7 @@ static enum bt_next run_kernel(struct bt_cpu *b, unsigned max_insns)
     if (!block) {
         return bt_inject(b, &ex);
     }
-    b->fpu_live = 0;
+    b->fpu_idle = 1;
     bt_reload_segments(b);
     bt_push(b);
     uint32_t cpc = b->cache->block[block].cpc;
@@ -295,14 +304,14 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
             return BT_DISPATCH;
         }
         if (!(v->rflags & RFLAGS_IF)) {
-            b->pending = 1; /* the next sti, popf or iret comes back here */
+            b->want.irq = 1; /* the next sti, popf or iret comes back here */
             return BT_DISPATCH;
         }
         b->stats.interrupts++;
         TRACE(v->vm, "irq vector=%#x rip=%#llx cpl=%u", (unsigned)vec, (unsigned long long)v->rip, vcpu_cpl(v));
         lapic_accept(v->lapic, (uint8_t)vec);
         d = vcpu_deliver_interrupt(v, (uint8_t)vec);
-        b->pending |= lapic_pending(v->lapic) >= 0;
+        b->want.irq |= lapic_pending(v->lapic) >= 0;
     }
     if (d == VCPU_TRIPLE_FAULT) {
         vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault delivering an interrupt at rip %#llx", (unsigned long long)v->rip);
@@ -349,7 +358,6 @@ enum engine_exit bt_run(struct vcpu *v)
             next = run_trapped(b);
         } else if (shadow) {
             next = bt_step(b);
-            b->pending = 1;
         } else {
             next = run_kernel(b, TRANSLATE_MAX);
         }

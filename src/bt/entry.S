@@ -26,8 +26,8 @@ bt_enter:
     .globl bt_enter_begin
 bt_enter_begin:
     mov rsp, [F(BT_HOST_RSP)]
-    cmp dword ptr [F(BT_FPU_LIVE)], 0
-    je 1f
+    cmp dword ptr [F(BT_FPU_IDLE)], 0
+    jne 1f
     mov rcx, [F(BT_XSAVE_PTR)]
     mov eax, -1
     mov edx, -1
@@ -90,8 +90,8 @@ bt_exit:
     .globl bt_exit_signal
 bt_exit_signal:
     cld
-    cmp dword ptr [F(BT_FPU_LIVE)], 0
-    je 2f
+    cmp dword ptr [F(BT_FPU_IDLE)], 0
+    jne 2f
     mov rcx, [F(BT_XSAVE_PTR)]
     mov eax, -1
     mov edx, -1

@@ -1,6 +1,6 @@
-/* Who holds the guest's FPU state: a space's frame (the usual case), v->xsave, or the registers while kernel code uses them (fpu_live).
+/* Who holds the guest's FPU state: a space's frame (the usual case), v->xsave, or the registers while kernel code uses them (fpu_idle is 0).
  *
- * fpu_live: bt_enter loads the registers from v->xsave and bt_exit stores them back, so that whenever C runs, v->xsave or a space's frame has
+ * While fpu_idle is 0, bt_enter loads the registers from v->xsave and bt_exit stores them back, so that whenever C runs, v->xsave or a space's frame has
  * the state. An image from a space is the guest user's to forge: its header is made sane before an XRSTOR of ours sees it.
  */
 #include "base/string.h"
@@ -43,13 +43,13 @@ void bt_fpu_fetch(struct bt_cpu *b)
 void bt_fpu_acquire(struct bt_cpu *b)
 {
     bt_fpu_fetch(b);
-    b->fpu_live = 1;
+    b->fpu_idle = 0;
 }
 
 void bt_fpu_give(struct bt_cpu *b)
 {
     struct uspace *u = b->spaces->current;
-    b->fpu_live = 0;
+    b->fpu_idle = 1;
     if (b->spaces->fpu_in == u) {
         return;
     }

@@ -201,7 +201,7 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
         if (!rep || (scan && ((in->prefixes & INSN_REP) ? !zf : zf))) {
             break;
         }
-        if (b->pending && (v->gpr[RCX] & s.mask)) {
+        if (b->want.kick && (v->gpr[RCX] & s.mask)) {
             return true; /* interrupted: the instruction starts again with what is left */
         }
     }

@@ -60,27 +60,36 @@ void bt_tlb_effect(struct bt_cpu *b, enum vcpu_tlb_effect effect, uint64_t old_c
     }
 }
 
+/* Kill translations from gva's page, and from its 2 MB (the entry may have been a large one), whose mapping has changed. */
+static void verify_code_near(struct bt_cpu *b, uint64_t gva)
+{
+    struct cache *c = b->cache;
+    for (uint32_t i = 0; i < c->vpage_count; i++) {
+        uint64_t page = c->vpage[i].gva;
+        struct mmu_xlat x;
+        struct vcpu_exception ex;
+        if (page >> 21 != gva >> 21) {
+            continue;
+        }
+        bool ok = mmu_walk(b->v, page, MMU_EXEC | MMU_NO_AD, &x, &ex);
+        int64_t off = ok ? ram_offset(&b->v->vm->ram, x.gpa, 1) : -1;
+        if (off < 0 || (uint64_t)off >> PAGE_SHIFT != c->vpage[i].ppn) {
+            cache_kill_vpage(c, page);
+            i = UINT32_MAX; /* the list is another now: from the start */
+        }
+    }
+}
+
 void bt_tlb_invlpg(struct bt_cpu *b, uint64_t gva)
 {
     b->stats.invlpg++;
     TRACE(b->v->vm, "tlb invlpg gva=%#llx", (unsigned long long)gva);
-    struct bt_soft_entry *e = &b->soft[(gva >> PAGE_SHIFT) % BT_SOFT_TLB];
-    e->tag = 0;
+    bt_soft_flush(b); /* all: gva may lie in a large page, of which other parts are cached */
     b->stats.verify_changed += shadow_verify_page(&b->window->shadow, b->v->cr3, gva);
-    struct mmu_xlat x;
-    struct vcpu_exception ex;
-    if (gva >> 63) {
-        for (uint32_t i = 0; i < b->cache->vpage_count; i++) {
-            if (b->cache->vpage[i].gva == align_down(gva, PAGE_SIZE)) {
-                bool ok = mmu_walk(b->v, gva, MMU_EXEC | MMU_NO_AD, &x, &ex);
-                int64_t off = ok ? ram_offset(&b->v->vm->ram, x.gpa, 1) : -1;
-                if (off < 0 || (uint64_t)off >> PAGE_SHIFT != b->cache->vpage[i].ppn) {
-                    cache_kill_vpage(b->cache, align_down(gva, PAGE_SIZE));
-                    break;
-                }
-            }
-        }
-    } else {
+    if (gva >> 63 || b->cache->low_vpages) {
+        verify_code_near(b, gva);
+    }
+    if (!(gva >> 63)) {
         uspace_invlpg(b, gva);
     }
 }

@@ -115,11 +115,24 @@ static void tr_mov_from_seg(struct tr *t)
     emit_abs_operand(&t->e, in->rm, bt_field(&t->b->sel[in->reg]));
 }
 
+/* A callout unless the guest's FPU state is in the registers already. */
+static void tr_acquire_fpu(struct tr *t)
+{
+    tr_spill(t, RCX);
+    emit_load32_abs(&t->e, RCX, bt_field(&t->b->fpu_idle));
+    emit_u8(&t->e, 0xe3); /* jrcxz over the callout */
+    emit_u8(&t->e, 0);
+    uint8_t *skip = t->e.p;
+    tr_callout(t, CALLOUT_FPU);
+    skip[-1] = (uint8_t)(t->e.p - skip);
+    tr_unspill(t, RCX);
+}
+
 static void tr_fpu(struct tr *t)
 {
     bool state = t->in->cls == CLS_XSAVE || t->in->cls == CLS_XRSTOR;
     if (!t->fpu_acquired) {
-        tr_callout(t, CALLOUT_FPU);
+        tr_acquire_fpu(t);
         t->fpu_acquired = true;
     }
     if (state && t->soft) {

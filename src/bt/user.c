@@ -6,6 +6,7 @@
 #include "base/string.h"
 #include "bt/cache.h"
 #include "bt/uspace.h"
+#include "mmu/mmu.h"
 #include "vm/trace.h"
 
 #define USER_FLAGS (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_ID | RFLAGS_NT | RFLAGS_RF)
@@ -107,28 +108,67 @@ static enum bt_next user_page_fault(struct bt_cpu *b, struct uspace *u, const st
     return inject(b, VEC_GP, true, 0);
 }
 
+/* #BP and #OF arrive with RIP after the instruction: INT3 (cc) and INTO (ce), or the two bytes of INT n. */
+static uint64_t soft_insn_rip(struct bt_cpu *b)
+{
+    struct vcpu_exception ex;
+    uint8_t last = 0xcc;
+    bool read = mmu_read(b->v, b->v->rip - 1, &last, 1, MMU_USER | MMU_EXEC | MMU_NO_AD, &ex);
+    return b->v->rip - (!read || last == 0xcc || last == 0xce ? 1 : 2);
+}
+
+/* The host's gate refused INT n; the guest's may not. v->rip moves past it, *rip is the instruction's own. False: it was not INT n. */
+static bool at_int_n(struct bt_cpu *b, uint32_t error, uint64_t *rip)
+{
+    struct vcpu *v = b->v;
+    struct vcpu_exception ex;
+    struct insn in;
+    uint8_t bytes[INSN_MAX_LEN];
+    size_t n = (size_t)min_u64(INSN_MAX_LEN, PAGE_SIZE - (v->rip & PAGE_MASK));
+    if (!mmu_read(v, v->rip, bytes, n, MMU_USER | MMU_EXEC | MMU_NO_AD, &ex)) {
+        return false;
+    }
+    if (n < INSN_MAX_LEN && mmu_read(v, v->rip + n, bytes + n, INSN_MAX_LEN - n, MMU_USER | MMU_EXEC | MMU_NO_AD, &ex)) {
+        n = INSN_MAX_LEN;
+    }
+    if (insn_decode(&in, bytes, n) != INSN_OK || in.cls != CLS_INTN || (uint64_t)in.imm != error >> 3) {
+        return false;
+    }
+    *rip = v->rip;
+    v->rip += in.len;
+    return true;
+}
+
 static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
 {
     struct vcpu *v = b->v;
     b->stats.user_exceptions++;
     struct vcpu_exception ex = {.vector = e->vector, .error = e->error};
     enum vcpu_delivery d = VCPU_DELIVERED;
+    uint64_t rip;
     switch (e->vector) {
     case VEC_BP:
-    case VEC_OF: /* both arrive with RIP after the instruction */
-        d = vcpu_deliver_soft(v, e->vector, v->rip - 1);
+    case VEC_OF:
+        d = vcpu_deliver_soft(v, e->vector, soft_insn_rip(b));
         break;
     case VEC_DB:
         ex.dr6 = 1ull << 14;
         return bt_inject(b, &ex);
+    case VEC_XM:
+        ex.vector = (v->cr4 & CR4_OSXMMEXCPT) ? VEC_XM : VEC_UD;
+        return bt_inject(b, &ex);
     case VEC_GP: case VEC_SS: case VEC_NP: case VEC_TS: case VEC_AC:
+        if (e->vector == VEC_GP && (e->error & 2) && at_int_n(b, e->error, &rip)) {
+            d = vcpu_deliver_soft(v, (uint8_t)(e->error >> 3), rip);
+            break;
+        }
         ex.has_error = true;
         return bt_inject(b, &ex);
     default:
         return bt_inject(b, &ex);
     }
     if (d == VCPU_TRIPLE_FAULT) {
-        vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault delivering a breakpoint from user code at %#llx", (unsigned long long)v->rip);
+        vm_end_because(v->vm, VM_TRIPLE_FAULT, "triple fault in a software interrupt from user code at %#llx", (unsigned long long)v->rip);
         return BT_STOP;
     }
     return BT_DISPATCH;
@@ -223,7 +263,7 @@ enum bt_next bt_run_user(struct bt_cpu *b)
         }
         store_regs(v, &regs);
         enum bt_next next = user_event(b, u, &e);
-        if (next != BT_RESUME || b->pending) {
+        if (next != BT_RESUME || b->want.kick) {
             return next == BT_RESUME ? BT_DISPATCH : next;
         }
     }

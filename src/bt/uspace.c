@@ -197,6 +197,7 @@ void uspace_protect_ppn(struct bt_cpu *b, uint64_t ppn)
         struct uspace *u = &b->spaces->slot[i];
         if (u->used) {
             /* which space has it is not recorded: withdraw everywhere, as a drop of the whole space's write access would */
+            b->cache->page[ppn] |= PAGE_SPACE_W; /* the one before has cleared it: for itself only */
             shadow_protect_ppn(&u->shadow, ppn);
             settle(b, u, 1);
         }

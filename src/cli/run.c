@@ -79,10 +79,10 @@ static int run_machine(const struct run_options *o, const struct run_plan *plan)
             return status;
         }
         if (o->dry_run || (o->verbose && first)) {
-            run_describe(o->dry_run ? stdout : stderr, o, plan, engine, why, monitor_facts(m));
+            run_describe(o->dry_run ? stdout : stderr, o, plan, why, monitor_facts(m));
         } else if (first && strcmp(o->engine, "auto") == 0 && plan->console == CONSOLE_PLAIN &&
                    isatty(STDERR_FILENO)) {
-            fprintf(stderr, "ring3: engine %s: %s\n", engine->name, why);
+            fprintf(stderr, "ring3: engine %s\n", why);
         }
         bool again = false;
         if (!o->dry_run) {

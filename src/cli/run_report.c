@@ -17,11 +17,11 @@ static void print_size(FILE *f, uint64_t bytes)
     }
 }
 
-void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan,
-                  const struct engine *engine, const char *why, const struct machine_facts *facts)
+void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan, const char *why,
+                  const struct machine_facts *facts)
 {
     const struct kernel_image *k = &facts->kernel;
-    fprintf(f, "engine      %s: %s\n", engine->name, why);
+    fprintf(f, "engine      %s\n", why);
     fprintf(f, "processors  %u, time stamp counter at %u.%03u MHz\n", o->cpus, facts->tsc_khz / 1000,
             facts->tsc_khz % 1000);
     fprintf(f, "memory      ");

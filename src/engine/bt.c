@@ -23,6 +23,7 @@ static int bt_vcpu_init(struct vcpu *v)
     }
     b->v = v;
     b->xsave = v->xsave;
+    b->fpu_idle = 1;
     b->xsave_mask = host_xcr0() & ~AMX_COMPONENTS;
     int rc = host_bt_setup(v);
     rc = rc ? rc : cache_init(b);

@@ -241,10 +241,14 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
         return SHADOW_NOT_RAM;
     }
     uint64_t at = align_down(gva, span) + (base_gpa - align_down(x->gpa.v, span));
+    if (s->ops->map(s->ctx, at, (uint64_t)off, len, prot)) {
+        free_rec(s, r);
+        return SHADOW_HOST_ERROR;
+    }
     r->mapped[0] = 1;
     r->writable[0] = (prot & HOST_W) ? 1 : 0;
-    if (s->ops->map(s->ctx, at, (uint64_t)off, len, prot)) {
-        return SHADOW_HOST_ERROR;
+    for (uint64_t i = 0; s->exec && (prot & HOST_W) && i < len >> PAGE_SHIFT; i++) { /* spaces are asked only about flagged pages */
+        s->page_flags[((uint64_t)off >> PAGE_SHIFT) + i] |= s->page_flag_w4k;
     }
     if ((prot & HOST_W) && protect_code_in(s, at, (uint64_t)off, len, prot)) {
         return SHADOW_HOST_ERROR;
@@ -318,12 +322,12 @@ static enum shadow_result fill_small(struct shadow *s, uint64_t gva, const struc
             s->page_flags[(off >> PAGE_SHIFT) + (int64_t)k - (int64_t)i] |= s->page_flag_w4k;
         }
     }
-    set_bits(r->mapped, from, to - from, true);
-    set_bits(r->writable, from, to - from, prot & HOST_W);
     uint64_t at = align_down(gva, PAGE_SIZE) - (i - from) * PAGE_SIZE;
     if (s->ops->map(s->ctx, at, (uint64_t)off - (i - from) * PAGE_SIZE, (to - from) * PAGE_SIZE, prot)) {
         return SHADOW_HOST_ERROR;
     }
+    set_bits(r->mapped, from, to - from, true);
+    set_bits(r->writable, from, to - from, prot & HOST_W);
     return SHADOW_MAPPED;
 }
 

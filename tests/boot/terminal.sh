@@ -2,38 +2,90 @@
 . tests/lib.sh
 
 pty=$BUILD/tests/tools/pty
-on_terminal() { # WHAT SCRIPT ARGS...    leaves what was seen in $scratch/out
-    local what=$1 script=$2
+# on_terminal WHAT END ARGS... < SCRIPT: what was seen is in $scratch/out; the script's last steps are added here
+on_terminal() {
+    local what=$1 end=$2
     shift 2
-    printf '%b\n' "$script" | timeout 120 "$pty" "$RING3" "$@" >"$scratch/out" 2>&1 ||
+    { cat; printf 'wait\nsleep 100\nmodes\n'; } >"$scratch/script"
+    timeout 120 "$pty" "$RING3" run "$@" <"$scratch/script" >"$scratch/out" 2>&1 ||
         fail "$what: $(tail -n 5 "$scratch/out" | tr '\r\n' '  ')"
-}
-after() { # WHAT END      the last two things: how it ended, and the terminal cooked again
-    tail -n 5 "$scratch/out" | grep -qx "$2" || fail "$1: not '$2'"
-    tail -n 1 "$scratch/out" | grep -qx "mode cooked" || fail "$1: the terminal is left raw"
+    tail -n 5 "$scratch/out" | grep -qx "$end" || fail "$what: not '$end'"
+    tail -n 1 "$scratch/out" | grep -qx "mode cooked" || fail "$what: the terminal is left raw"
 }
 
-prompt='expect ring3:'
-on_terminal shell "$prompt\nmodes\ntype echo \$((6*7))\\\\\\\\r\nexpect 42\ntype exit\\\\\\\\r\nwait\nmodes" run
-after shell "status 0"
+on_terminal shell "status 0" <<'END'
+expect ring3:~#
+modes
+type echo $((6*7))\r
+expect 42
+type exit\r
+END
 expect_text out "mode raw" shell
-on_terminal poweroff "$prompt\ntype poweroff\\\\\\\\r\nwait\nmodes" run
-after poweroff "status 0"
-on_terminal job-control "$prompt\ntype sleep 100\\\\\\\\r\nsleep 500\ntype \\\\\\\\x03\n$prompt\ntype cat\\\\\\\\r\nsleep 300\ntype \\\\\\\\x1a\nexpect Stopped\ntype kill %1; exit\\\\\\\\r\nsleep 200\ntype exit\\\\\\\\r\nwait\nmodes" run
-after job-control "status 0"
-on_terminal ctrl-a-x "$prompt\ntype \\\\\\\\x01x\nwait\nmodes" run
-after ctrl-a-x "status 130"
-on_terminal ctrl-a-h "$prompt\ntype \\\\\\\\x01h\nexpect Ctrl-A x\ntype \\\\\\\\x01x\nwait\nmodes" run
-after ctrl-a-h "status 130"
-on_terminal command "wait\nmodes" run -- sh -c 'tty; exit 9'
-after command "status 9"
+
+on_terminal poweroff "status 0" <<'END'
+expect ring3:~#
+type poweroff\r
+END
+
+on_terminal job-control "status 0" <<'END'
+expect ring3:~#
+type sleep 1000\r
+sleep 500
+type \x03
+expect ring3:~#
+type cat\r
+sleep 500
+type \x1a
+expect Stopped
+type kill %1\r
+expect ring3:~#
+type exit\r
+sleep 300
+type exit\r
+END
+
+on_terminal reboot "status 130" <<'END'
+expect ring3:~#
+type reboot\r
+expect ring3:~#
+type \x01x
+END
+
+on_terminal keys "status 130" <<'END'
+expect ring3:~#
+type \x01h
+expect Ctrl-A x
+type cat -v\r
+type \x01\x01b\r
+expect ^Ab
+type \x01x
+END
+
+on_terminal command "status 9" -- sh -c 'tty; exit 9' </dev/null
 expect_text out "/dev/" command
-on_terminal size "wait\nmodes" run -- stty size
+on_terminal size "status 0" -- stty size </dev/null
 expect_text out "24 80" size
+# What a program leaves behind on the guest's terminal does not matter.
+on_terminal odd-modes "status 4" -- sh -c 'stty raw -echo; exit 4' </dev/null
+
 for sig in TERM:15 HUP:1 INT:2 KILL:9 SEGV:11; do
-    on_terminal "SIG${sig%:*}" "$prompt\nsignal ${sig%:*}\nwait\nsleep 100\nmodes" run
-    after "SIG${sig%:*}" "signal ${sig#*:}"
+    on_terminal "SIG${sig%:*}" "signal ${sig#*:}" <<END
+expect ring3:~#
+signal ${sig%:*}
+END
 done
-on_terminal stop "$prompt\nsignal TSTP\nstopped\nmodes\nsignal CONT\nsleep 200\nmodes\ntype echo back\\\\\\\\r\nexpect back\ntype \\\\\\\\x01x\nwait\nmodes" run
-after stop "status 130"
+
+on_terminal stop "status 130" <<'END'
+expect ring3:~#
+signal TSTP
+stopped
+modes
+signal CONT
+sleep 200
+modes
+type echo back\r
+expect back
+type \x01x
+END
+[ "$(grep -c '^mode cooked' "$scratch/out")" -eq 2 ] || fail "stop: the terminal is not cooked while stopped"
 finish

@@ -101,8 +101,7 @@ static void software_interrupts(void)
     user_run(int255);
     EXPECT_USER_TRAP(255, int255_end);
     CASE("int 13 through a DPL 3 gate: no error code is pushed");
-    set_gate_raw(13, KERNEL_CS, idt[0x81][0] & 0xffff, 0xee, 0);
-    idt[13][0] = (idt[0x81][0] & ~0ull);
+    idt[13][0] = idt[0x81][0]; /* a stub that pushes a 0 itself */
     idt[13][1] = idt[0x81][1];
     user_run(int13);
     EXPECT_USER_TRAP(0x81, int13_end);
@@ -115,7 +114,6 @@ static void software_interrupts(void)
     user_run(int4);
     EXPECT_USER_FAULT(VEC_GP, VEC_OF * 8 + 2, int4);
     CASE("int n with a gate that is not present");
-    set_gate_raw(0x82, KERNEL_CS, 0, 0x6e, 0);
     set_gate_raw(0x81, KERNEL_CS, 0, 0x6e, 0);
     user_run(int81);
     EXPECT_USER_FAULT(VEC_NP, 0x81 * 8 + 2, int81);
@@ -174,7 +172,7 @@ static void alignment(void)
     EXPECT_NOTHING();
     TRY_IN("cmpl $0, (%0)", "r"(USER_PAGE + 1));
     EXPECT_NOTHING();
-    CHECK(read_flags() & RFLAGS_AC || true);
+    CHECK(read_flags() & RFLAGS_AC);
     write_flags(RFLAGS_FIXED);
 }
 

@@ -1,4 +1,5 @@
-/* A vCPU with RAM and nothing else, for the tests of spaces: what host_space_* needs from the rest of the program.
+/* A vCPU with RAM and nothing else, for the tests of spaces: what host_space_* needs from the rest
+ * of the program.
  *
  * Included once by each test program (it defines functions of host.h that the program would bring).
  * Guest code is written in assembly in the test, copied to RAM, and mapped where the test likes.
@@ -116,13 +117,15 @@ static inline struct space *space_ready(void)
     struct space *s;
     assert_int_equal(host_space_create(&test_vcpu, &s), 0);
     assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
-    assert_int_equal(host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE, HOST_R | HOST_W), 0);
+    assert_int_equal(host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE, HOST_R | HOST_W),
+                     0);
     return s;
 }
 
 static inline struct space_regs regs_ready(void)
 {
-    struct space_regs r = {.rip = CODE_GVA, .rflags = RFLAGS_FIXED | RFLAGS_IF, .cs = 0x33, .ss = 0x2b};
+    struct space_regs r = {
+        .rip = CODE_GVA, .rflags = RFLAGS_FIXED | RFLAGS_IF, .cs = 0x33, .ss = 0x2b};
     r.gpr[RSP] = STACK_TOP - 256;
     r.gpr[RDI] = DATA_GVA;
     return r;

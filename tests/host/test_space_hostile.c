@@ -1,17 +1,18 @@
 /* Spaces whose guest code attacks them: it may end its own space, and nothing else.
  *
- * Each attack ends in one of two ways: an event that guest code may cause anyway, or a dead space. After each, the process has the
- * mappings that were ordered and no others, memory it was not given is untouched, and what was unmapped is never written again.
+ * Each attack ends in one of two ways: an event that guest code may cause anyway, or a dead space.
+ * After each, the process has the mappings that were ordered and no others, memory it was not given
+ * is untouched, and what was unmapped is never written again.
  */
 #include "host/space_fixture.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
 
-#define CANARY_OFF (RAM_SIZE / 2)  /* never mapped */
+#define CANARY_OFF (RAM_SIZE / 2) /* never mapped */
 #define CANARY_LEN (1ull << 20)
-#define TEST_NS 10000000000ull    /* for tests that try until time is up */
-#define CALL_LEN 2                 /* of a system call instruction */
+#define TEST_NS 10000000000ull /* for tests that try until time is up */
+#define CALL_LEN 2             /* of a system call instruction */
 
 static unsigned events_seen[SPACE_DEAD + 1];
 
@@ -29,8 +30,8 @@ static void canary_check(void)
     }
 }
 
-/** Whether the process maps, outside the stub's pages, only [CODE_GVA, 1 page) and the data pages from RAM's right places. Not
- *  possible for other users' (undumpable) processes: true then. */
+/** Whether the process maps, outside the stub's pages, only [CODE_GVA, 1 page) and the data pages
+ * from RAM's right places. Not possible for other users' (undumpable) processes: true then. */
 static bool mappings_right(const struct space *s)
 {
     char path[64], line[256];
@@ -44,7 +45,8 @@ static bool mappings_right(const struct space *s)
             continue;
         }
         bool stub = from >= SPACE_BASE && to <= SPACE_BASE + SPACE_RESERVED;
-        bool code = from == CODE_GVA && to == CODE_GVA + PAGE_SIZE && off == 0 && !strcmp(prot, "r-xs");
+        bool code =
+            from == CODE_GVA && to == CODE_GVA + PAGE_SIZE && off == 0 && !strcmp(prot, "r-xs");
         bool data = from == DATA_GVA && to == STACK_TOP && off == DATA_OFF && !strcmp(prot, "rw-s");
         bool vsyscall = from == 0xffffffffff600000;
         if (!stub && !code && !data && !vsyscall) {
@@ -97,8 +99,8 @@ static void test_direct_calls(void **state)
                 continue; /* uprobe: shown to no filter, and of no effect */
             }
             if (x.event != (abi == 2 ? SPACE_INT80 : SPACE_SYSCALL)) {
-                fail_msg("abi %u call %lu: event %d vector %d rip %lx", abi, (unsigned long)nr, (int)x.event, x.vector,
-                         (unsigned long)r.rip);
+                fail_msg("abi %u call %lu: event %d vector %d rip %lx", abi, (unsigned long)nr,
+                         (int)x.event, x.vector, (unsigned long)r.rip);
             }
             assert_int_equal(r.gpr[RAX], rax);
         }
@@ -109,10 +111,12 @@ static void test_direct_calls(void **state)
 
 /* ---- jumping into the stub ---- */
 
-/** Registers that make trouble: pointers into everything, selectors of the stub's calls, tokens' shapes. */
+/** Registers that make trouble: pointers into everything, selectors of the stub's calls, tokens'
+ * shapes. */
 static uint64_t nasty(const struct space *s)
 {
-    static const uint64_t values[] = {0, 1, 8, 9, 10, 11, 12, 15, 24, 202, 231, 243, ~0ull, 1ull << 63, PAGE_SIZE};
+    static const uint64_t values[] = {0,  1,   8,   9,   10,    11,         12,       15,
+                                      24, 202, 231, 243, ~0ull, 1ull << 63, PAGE_SIZE};
     uint64_t base = SPACE_BASE;
     switch (test_random() % 8) {
     case 0: return values[test_random() % ARRAY_LEN(values)];
@@ -128,7 +132,8 @@ static uint64_t nasty(const struct space *s)
 
 static struct space_regs nasty_regs(const struct space *s, uint64_t rip)
 {
-    static const uint64_t flags[] = {0, RFLAGS_TF, RFLAGS_DF, RFLAGS_AC, RFLAGS_NT, RFLAGS_NT | RFLAGS_AC | RFLAGS_DF};
+    static const uint64_t flags[] = {0,         RFLAGS_TF, RFLAGS_DF,
+                                     RFLAGS_AC, RFLAGS_NT, RFLAGS_NT | RFLAGS_AC | RFLAGS_DF};
     struct space_regs r = regs_ready();
     for (unsigned i = 0; i < GPR_COUNT; i++) {
         r.gpr[i] = nasty(s);
@@ -150,8 +155,8 @@ static void kick_later(timer_t timer, uint64_t ns)
     timer_settime(timer, 0, &at, NULL);
 }
 
-/** Every byte of the stub's page as an entry, with registers and flags that make trouble. A space that waits there for a
- *  command is kicked (so it lives), or never hears of it. */
+/** Every byte of the stub's page as an entry, with registers and flags that make trouble. A space
+ * that waits there for a command is kicked (so it lives), or never hears of it. */
 static void test_jump_everywhere(void **state)
 {
     (void)state;
@@ -166,7 +171,8 @@ static void test_jump_everywhere(void **state)
             struct space_regs r = nasty_regs(s, SPACE_BASE + at);
             struct space_exit x;
             if (test_random() % 4 == 0) { /* with a batch on the way, so the gate was just used */
-                (void)!host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE, HOST_R | HOST_W);
+                (void)!host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE,
+                                      HOST_R | HOST_W);
             }
             test_kicked = 0;
             kick_later(timer, 200000 + test_random() % 100000);
@@ -189,16 +195,20 @@ static void test_jump_everywhere(void **state)
 GUEST_CODE(forge_event, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT "2: incq (%rdi); jmp 2b");
 /** The same, and claim that each command was carried out. */
 GUEST_CODE(forge_done, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT
-                       "2: incq (%rdi); mov 0x101000, %eax; mov %eax, 0x10c008; movl $0, 0x10c00c; lock incl 0x10c000; jmp 2b");
+                       "2: incq (%rdi); mov 0x101000, %eax; mov %eax, 0x10c008; movl $0, 0x10c00c; "
+                       "lock incl 0x10c000; jmp 2b");
 /** The same, and claim a failed operation. */
 GUEST_CODE(forge_error, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT
-                        "2: incq (%rdi); movl $-12, 0x10c00c; mov 0x101000, %eax; mov %eax, 0x10c008; lock incl 0x10c000; jmp 2b");
+                        "2: incq (%rdi); movl $-12, 0x10c00c; mov 0x101000, %eax; mov %eax, "
+                        "0x10c008; lock incl 0x10c000; jmp 2b");
 /** Claim an event; when a command comes, go to rsi. */
-GUEST_CODE(forge_jump, "mov 0x101000, %eax\n" FORGE_EVENT "1: incq (%rdi); cmp 0x101000, %eax; je 1b; jmp *%rsi");
+GUEST_CODE(forge_jump, "mov 0x101000, %eax\n" FORGE_EVENT
+                       "1: incq (%rdi); cmp 0x101000, %eax; je 1b; jmp *%rsi");
 
-/** Let the forger run up to its false event, then take its page away: afterwards the page must stay as it is. Returns
- *  what became of it. */
-static int forger_loses_page(struct space *s, const uint8_t *code, const uint8_t *end, struct space_regs *r)
+/** Let the forger run up to its false event, then take its page away: afterwards the page must stay
+ * as it is. Returns what became of it. */
+static int forger_loses_page(struct space *s, const uint8_t *code, const uint8_t *end,
+                             struct space_regs *r)
 {
     volatile uint64_t *page = data_page(0);
     code_put(code, end);
@@ -235,13 +245,15 @@ static void test_forged_stop(void **state)
         struct space *s = space_ready();
         struct space_regs r = regs_ready();
         bool done = i & 1;
-        assert_int_equal(forger_loses_page(s, done ? forge_done : forge_error, done ? forge_done_end : forge_error_end, &r),
+        assert_int_equal(forger_loses_page(s, done ? forge_done : forge_error,
+                                           done ? forge_done_end : forge_error_end, &r),
                          -ESRCH);
         host_space_destroy(s);
     }
 }
 
-/** With the gate open, enter the stub at offset at with registers that make trouble. Whether the task's operations were done. */
+/** With the gate open, enter the stub at offset at with registers that make trouble. Whether the
+ * task's operations were done. */
 static bool forged_entry(uint64_t at)
 {
     struct space *s = space_ready();
@@ -254,7 +266,8 @@ static bool forged_entry(uint64_t at)
     r.gpr[RSI] = SPACE_BASE + at;
     bool done = forger_loses_page(s, forge_jump, forge_jump_end, &r) == 0;
     if (done) {
-        /* Parked, though perhaps with a stack of its own: it must take the registers it is given. */
+        /* Parked, though perhaps with a stack of its own: it must take the registers it is given.
+         */
         r = regs_ready();
         r.gpr[RBX] = 39;
         x = run_once(s, &r);
@@ -329,8 +342,8 @@ static void test_wrong_token(void **state)
 
 /* ---- leaving something for the next user ---- */
 
-/** Take part in parking with a stack of one's own, and with selectors and frames prepared: the next user of the process
- *  starts with the registers it is given all the same. */
+/** Take part in parking with a stack of one's own, and with selectors and frames prepared: the next
+ * user of the process starts with the registers it is given all the same. */
 static void test_inheritance(void **state)
 {
     (void)state;
@@ -366,9 +379,11 @@ static void test_inheritance(void **state)
 
 /* ---- garbage in shared memory ---- */
 
-/** Fill sh and the signal stack with garbage, then claim an event: whatever the task believes, it survives. */
+/** Fill sh and the signal stack with garbage, then claim an event: whatever the task believes, it
+ * survives. */
 GUEST_CODE(garbage, "mov 0x101000, %r8d; mov %rsi, %rdi; mov $4600, %ecx\n"
-                    "1: imul $0x5851f42d, %rax, %rax; add $0x14057b7f, %rax; mov %rax, (%rdi); add $8, %rdi; dec %ecx; jnz 1b\n"
+                    "1: imul $0x5851f42d, %rax, %rax; add $0x14057b7f, %rax; mov %rax, (%rdi); add "
+                    "$8, %rdi; dec %ecx; jnz 1b\n"
                     "mov %rbx, 0x10c020; mov %edx, 0x10c018; incl 0x10c004; lock incl 0x10c000\n"
                     "2: cmp 0x101000, %r8d; je 2b; ud2");
 static void test_garbage(void **state)
@@ -401,14 +416,10 @@ static void test_garbage(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_direct_calls),
-        cmocka_unit_test(test_jump_everywhere),
-        cmocka_unit_test(test_forged_stop),
-        cmocka_unit_test(test_forged_gate),
-        cmocka_unit_test(test_trapped_gate),
-        cmocka_unit_test(test_wrong_token),
-        cmocka_unit_test(test_inheritance),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_direct_calls), cmocka_unit_test(test_jump_everywhere),
+        cmocka_unit_test(test_forged_stop),  cmocka_unit_test(test_forged_gate),
+        cmocka_unit_test(test_trapped_gate), cmocka_unit_test(test_wrong_token),
+        cmocka_unit_test(test_inheritance),  cmocka_unit_test(test_garbage),
     };
     const char *seed = getenv("SEED");
     test_seed = seed ? strtoull(seed, NULL, 0) : test_ns() | 1;

@@ -64,7 +64,7 @@ static void kicked(struct bt_cpu *b, ucontext_t *uc)
 {
     greg_t *g = uc->uc_mcontext.gregs;
     uint64_t rip = (uint64_t)g[REG_RIP];
-    b->pending = 1;
+    b->want.kick = 1;
     *host_kick_flag(b->v) = 1;
     if (rip >= BT_CODE_ADDR && rip < BT_SCRATCH_ADDR) {
         raw_exit(b, uc, BT_EXIT_KICK);

@@ -1,10 +1,11 @@
 /* Spaces on Linux: setting up, creating and destroying them, and the queue of mapping operations.
  *
- * The queue stands where the gate reads it: in the space's ops pages, which only the task can write. Whenever the thread is not in the gate, that is
- * whenever the task is here, it may be written; the gate is closed (space_run.c opens it for one batch).
+ * The queue stands where the gate reads it: in the space's ops pages, which only the task can
+ * write. Whenever the thread is not in the gate, that is whenever the task is here, it may be
+ * written; the gate is closed (space_run.c opens it for one batch).
  *
- * Destroying is emptying where the thread can be parked: then certainly nothing is touched any more, the rest happens while the task goes on,
- * and the process waits in a pool for its next user.
+ * Destroying is emptying where the thread can be parked: then certainly nothing is touched any
+ * more, the rest happens while the task goes on, and the process waits in a pool for its next user.
  *
  * State: hosts[], one a vCPU of this task. Runs in the vCPU task.
  */
@@ -50,8 +51,9 @@ static uint64_t lowest_gva(void)
     return align_up(lowest ? lowest : 65536, PAGE_SIZE);
 }
 
-/** Make CPUID fault in this task and in those forked from it. The task does as its spaces do, because a switch between a
- *  task where it faults and one where it does not writes an MSR, which costs a nested host 8 us. */
+/** Make CPUID fault in this task and in those forked from it. The task does as its spaces do,
+ * because a switch between a task where it faults and one where it does not writes an MSR, which
+ * costs a nested host 8 us. */
 static bool cpuid_fault(bool on)
 {
     return syscall(SYS_arch_prctl, ARCH_SET_CPUID, on ? 0 : 1) == 0;
@@ -95,6 +97,28 @@ static int host_init(struct space_host *h, struct vcpu *v)
     return 0;
 }
 
+/** Make and run a first space: that proves that all of it works here. 0 or -errno. */
+static int probe(struct space_host *h, struct vcpu *v)
+{
+    static volatile int never;
+    struct space_regs regs = {
+        .rip = stub_at(h->base, stub_probe), .rflags = RFLAGS_FIXED, .cs = 0x33, .ss = 0x2b};
+    struct space_exit out;
+    struct space *s;
+    int err = host_space_create(v, &s);
+    if (err) {
+        return err;
+    }
+    volatile int *kicked = h->kicked;
+    h->kicked = &never;
+    err = host_space_run(s, &regs, &out);
+    h->kicked = kicked;
+    h->int80_works = !err && out.event == SPACE_INT80;
+    bool works = h->int80_works || (!err && out.event == SPACE_EXCEPTION && out.vector == VEC_GP);
+    host_space_destroy(s);
+    return works ? 0 : -ENOTSUP;
+}
+
 int host_space_setup(struct vcpu *v)
 {
     struct space_host *h = calloc(1, sizeof(*h));
@@ -104,13 +128,11 @@ int host_space_setup(struct vcpu *v)
     int err = host_init(h, v);
     if (!err) {
         err = space_zygote_start(h);
-        struct space *first;
+        hosts[v->index] = h;
         if (!err) {
-            hosts[v->index] = h;
-            err = host_space_create(v, &first); /* proves that all of it works here */
+            err = probe(h, v);
         }
         if (!err) {
-            host_space_destroy(first);
             return 0;
         }
         space_zygote_stop(h);
@@ -242,8 +264,9 @@ static int queue(struct space *s, const struct space_op *op)
         return -ESRCH;
     }
     struct space_op *last = s->op_count ? &s->ops[s->op_count - 1] : NULL;
-    if (last && op->nr != SPACE_OP_TLS && last->nr == op->nr && last->addr + last->len == op->addr &&
-        last->prot == op->prot && (op->nr != SYS_mmap || last->off + last->len == op->off)) {
+    if (last && op->nr != SPACE_OP_TLS && last->nr == op->nr &&
+        last->addr + last->len == op->addr && last->prot == op->prot &&
+        (op->nr != SYS_mmap || last->off + last->len == op->off)) {
         last->len += op->len;
     } else {
         int err = s->op_count + 4 > SPACE_OPS_MAX ? host_space_park(s) : 0;
@@ -260,7 +283,8 @@ static int queue(struct space *s, const struct space_op *op)
 static int range_check(const struct space *s, uint64_t gva, uint64_t len)
 {
     uint64_t base = s->host->base;
-    if ((gva | len) & PAGE_MASK || !len || len > USER_END || gva > USER_END - len || gva < s->host->lowest_gva) {
+    if ((gva | len) & PAGE_MASK || !len || len > USER_END || gva > USER_END - len ||
+        gva < s->host->lowest_gva) {
         return -EINVAL;
     }
     return gva < base + SPACE_RESERVED && gva + len > base ? -EADDRINUSE : 0;
@@ -280,14 +304,21 @@ int host_space_map(struct space *s, uint64_t gva, uint64_t ram_off, uint64_t len
     if (ram_off & PAGE_MASK || len > s->host->ram_size || ram_off > s->host->ram_size - len) {
         return -EINVAL;
     }
-    return queue(s, &(struct space_op){.nr = SYS_mmap, .addr = gva, .len = len, .off = ram_off,
-                                       .prot = host_prot(prot), .flags = PROT_FLAGS_MAP});
+    return queue(s, &(struct space_op){.nr = SYS_mmap,
+                                       .addr = gva,
+                                       .len = len,
+                                       .off = ram_off,
+                                       .prot = host_prot(prot),
+                                       .flags = PROT_FLAGS_MAP});
 }
 
 int host_space_protect(struct space *s, uint64_t gva, uint64_t len, unsigned prot)
 {
     int err = range_check(s, gva, len);
-    return err ? err : queue(s, &(struct space_op){.nr = SYS_mprotect, .addr = gva, .len = len, .prot = host_prot(prot)});
+    return err ? err
+               : queue(s,
+                       &(struct space_op){
+                           .nr = SYS_mprotect, .addr = gva, .len = len, .prot = host_prot(prot)});
 }
 
 int host_space_unmap(struct space *s, uint64_t gva, uint64_t len)
@@ -316,7 +347,8 @@ int host_space_empty(struct space *s)
     return err;
 }
 
-/** The host's form of a raw segment descriptor. False: one it would refuse. SDM 3 §3.4.5 "Segment Descriptors". */
+/** The host's form of a raw segment descriptor. False: one it would refuse. SDM 3 §3.4.5 "Segment
+ * Descriptors". */
 static bool tls_descriptor(struct user_desc *d, unsigned idx, uint64_t raw)
 {
     unsigned access = (unsigned)bits(raw, 40, 8), flags = (unsigned)bits(raw, 52, 4);
@@ -346,11 +378,15 @@ int host_space_set_tls(struct space *s, unsigned idx, uint64_t descriptor)
     if (idx > 2 || !tls_descriptor(&d, idx, descriptor)) {
         return -EINVAL;
     }
+    if (!s->host->int80_works) {
+        return descriptor ? -ENOTSUP : 0;
+    }
     _Static_assert(sizeof(d) == 16, "fits addr and len");
     memcpy(&op, &d, sizeof(d));
     int err = queue(s, &op);
     if (!err) {
-        s->tls_valid = (uint8_t)((s->tls_valid & ~(1u << idx)) | (uint32_t)(d.seg_not_present == 0) << idx);
+        s->tls_valid =
+            (uint8_t)((s->tls_valid & ~(1u << idx)) | (uint32_t)(d.seg_not_present == 0) << idx);
     }
     return err;
 }

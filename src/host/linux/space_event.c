@@ -1,8 +1,10 @@
-/* What happened in a space: from the kernel's signal frame to the architecture's event, and the registers' way back.
+/* What happened in a space: from the kernel's signal frame to the architecture's event, and the
+ * registers' way back.
  *
- * The frame and everything in sh may be forged by guest user code at any time: each value is read once and then judged, and
- * whatever is believed is something the guest's code could have brought about honestly.
- * FACTS §11 lists how each exception arrives. SDM 3 §6.15 "Exception and Interrupt Reference".
+ * The frame and everything in sh may be forged by guest user code at any time: each value is read
+ * once and then judged, and whatever is believed is something the guest's code could have brought
+ * about honestly. FACTS §11 lists how each exception arrives.
+ * SDM 3 §6.15 "Exception and Interrupt Reference".
  *
  * State: the event's frame, in struct space. Runs in the vCPU task.
  */
@@ -13,22 +15,21 @@
 #include <signal.h>
 #include <string.h>
 
-#define SI_SECCOMP 1              /* SYS_SECCOMP */
-#define SI_FROM_KERNEL 0x80       /* SI_KERNEL */
+#define SI_SECCOMP 1        /* SYS_SECCOMP */
+#define SI_FROM_KERNEL 0x80 /* SI_KERNEL */
 #define SYS_URETPROBE 335
-#define TRAP_SINGLE_STEP 2        /* TRAP_TRACE */
+#define TRAP_SINGLE_STEP 2 /* TRAP_TRACE */
 #define DR6_BS (1u << 14)
 #define SEL_CODE64 0x33
 #define SEL_CODE32 0x23
 #define SEL_DATA 0x2b
 #define SEL_TLS0 0x63
-#define SEL_CPU_NODE 0x7b         /* the host's; any code can load it */
+#define SEL_CPU_NODE 0x7b /* the host's; any code can load it */
 #define VSYSCALL 0xffffffffff600000ull
-#define FLAGS_GUEST                                                                                    \
-    (RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
+#define FLAGS_GUEST (RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
 #define FP_LEGACY 512
 #define FP_HEADER_END 576
-#define FP_SW 464                 /* struct _fpx_sw_bytes: magic, extended size, xfeatures, xstate size */
+#define FP_SW 464 /* struct _fpx_sw_bytes: magic, extended size, xfeatures, xstate size */
 #define FP_MAGIC 0x46505853u
 #define FP_LEN_MAX 12288
 
@@ -110,8 +111,9 @@ static void regs_read(struct space *s, struct space_regs *r)
 {
     const struct space_frame *f = frame_of(s);
     const uint64_t *const from[GPR_COUNT] = {
-        [RAX] = &f->rax, [RCX] = &f->rcx, [RDX] = &f->rdx, [RBX] = &f->rbx, [RSP] = &f->rsp, [RBP] = &f->rbp,
-        [RSI] = &f->rsi, [RDI] = &f->rdi, [R8] = &f->r8,   [R9] = &f->r9,   [R10] = &f->r10, [R11] = &f->r11,
+        [RAX] = &f->rax, [RCX] = &f->rcx, [RDX] = &f->rdx, [RBX] = &f->rbx,
+        [RSP] = &f->rsp, [RBP] = &f->rbp, [RSI] = &f->rsi, [RDI] = &f->rdi,
+        [R8] = &f->r8,   [R9] = &f->r9,   [R10] = &f->r10, [R11] = &f->r11,
         [R12] = &f->r12, [R13] = &f->r13, [R14] = &f->r14, [R15] = &f->r15,
     };
     for (unsigned i = 0; i < GPR_COUNT; i++) {
@@ -138,8 +140,7 @@ static bool selector_loads(const struct space *s, uint16_t sel)
     case SEL_CODE32:
     case SEL_CODE64:
     case SEL_DATA:
-    case SEL_CPU_NODE:
-        return true;
+    case SEL_CPU_NODE: return true;
     }
     unsigned idx = (unsigned)(rpl3 - SEL_TLS0) / 8;
     return rpl3 >= SEL_TLS0 && idx < 3 && s->tls_valid & 1u << idx;
@@ -149,15 +150,16 @@ int space_regs_write(struct space *s, const struct space_regs *r)
 {
     bool code64 = r->cs == SEL_CODE64 && gva_canonical(r->rip);
     bool code32 = r->cs == SEL_CODE32 && r->rip <= UINT32_MAX;
-    if (!(code64 || code32) || r->ss != SEL_DATA || !gva_canonical(r->fs_base) || !gva_canonical(r->gs_base) ||
-        !selector_loads(s, r->ds) || !selector_loads(s, r->es) || !selector_loads(s, r->fs) ||
-        !selector_loads(s, r->gs)) {
+    if (!(code64 || code32) || r->ss != SEL_DATA || !gva_canonical(r->fs_base) ||
+        !gva_canonical(r->gs_base) || !selector_loads(s, r->ds) || !selector_loads(s, r->es) ||
+        !selector_loads(s, r->fs) || !selector_loads(s, r->gs)) {
         return -EINVAL;
     }
     struct space_frame *f = frame_of(s);
     uint64_t *const to[GPR_COUNT] = {
-        [RAX] = &f->rax, [RCX] = &f->rcx, [RDX] = &f->rdx, [RBX] = &f->rbx, [RSP] = &f->rsp, [RBP] = &f->rbp,
-        [RSI] = &f->rsi, [RDI] = &f->rdi, [R8] = &f->r8,   [R9] = &f->r9,   [R10] = &f->r10, [R11] = &f->r11,
+        [RAX] = &f->rax, [RCX] = &f->rcx, [RDX] = &f->rdx, [RBX] = &f->rbx,
+        [RSP] = &f->rsp, [RBP] = &f->rbp, [RSI] = &f->rsi, [RDI] = &f->rdi,
+        [R8] = &f->r8,   [R9] = &f->r9,   [R10] = &f->r10, [R11] = &f->r11,
         [R12] = &f->r12, [R13] = &f->r13, [R14] = &f->r14, [R15] = &f->r15,
     };
     for (unsigned i = 0; i < GPR_COUNT; i++) {
@@ -192,8 +194,9 @@ static void event_exception(struct space_exit *out, uint8_t vector, uint64_t err
     out->error = (uint32_t)(error & 0xffff);
 }
 
-/** A 32-bit fast call: the host's kernel took the return address for its own, and registers from the stack (they are the guest
- *  kernel's to fetch). SYSENTER had EBP as the stack pointer, SYSCALL left it in what is now RCX. */
+/** A 32-bit fast call: the host's kernel took the return address for its own, and registers from
+ * the stack (they are the guest kernel's to fetch). SYSENTER had EBP as the stack pointer, SYSCALL
+ * left it in what is now RCX. */
 static void event_syscall32(const struct space *s, struct space_regs *r, struct space_exit *out)
 {
     out->event = SPACE_SYSCALL32;
@@ -229,8 +232,8 @@ static bool event_sigsys(const struct space *s, const struct space_frame *f, str
     return true;
 }
 
-/** The one system call that Linux (from 6.14 on) does not show to filters: uretprobe answers with SIGILL. (Its sister uprobe, 336,
- *  answers -ENXIO without any signal: docs.) */
+/** The one system call that Linux (from 6.14 on) does not show to filters: uretprobe answers with
+ * SIGILL. (Its sister uprobe, 336, answers -ENXIO without any signal: docs.) */
 static void event_uretprobe(struct space_regs *r, struct space_exit *out)
 {
     out->event = SPACE_SYSCALL;
@@ -251,7 +254,8 @@ static bool event_fault(const struct space *s, const struct space_frame *f, stru
         return true;
     case VEC_GP:
         event_exception(out, VEC_GP, error);
-        if (s->host->cpuid_faults && error == 0 && __atomic_load_n(&s->sh->cpuid, __ATOMIC_RELAXED)) {
+        if (s->host->cpuid_faults && error == 0 &&
+            __atomic_load_n(&s->sh->cpuid, __ATOMIC_RELAXED)) {
             out->event = SPACE_CPUID;
         }
         return true;
@@ -261,17 +265,11 @@ static bool event_fault(const struct space *s, const struct space_frame *f, stru
     case VEC_OF:
     case VEC_BR:
     case VEC_MF:
-    case VEC_XM:
-        event_exception(out, (uint8_t)trap, 0);
-        return true;
+    case VEC_XM: event_exception(out, (uint8_t)trap, 0); return true;
     case VEC_TS:
     case VEC_NP:
-    case VEC_SS:
-        event_exception(out, (uint8_t)trap, error);
-        return true;
-    case VEC_AC:
-        event_exception(out, VEC_AC, 0);
-        return true;
+    case VEC_SS: event_exception(out, (uint8_t)trap, error); return true;
+    case VEC_AC: event_exception(out, VEC_AC, 0); return true;
     }
     return false;
 }

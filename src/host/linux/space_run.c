@@ -1,14 +1,15 @@
 /* Handoff between the vCPU task and a space: commands, waiting, kicks, the gate's answers, killing.
  *
- * A command is a new number in ctl.seq. News from the stub ring sh.bell. Either side looks for a while, yields, or sleeps on the other's word,
- * as place_choose decides: while a CPU is idle and the guest keeps coming back soon, the space runs on another CPU and both spin; else both
- * stay on one CPU, where a switch is cheap, and yield or sleep (numbers: docs).
+ * A command is a new number in ctl.seq. News from the stub ring sh.bell. Either side looks for a
+ * while, yields, or sleeps on the other's word, as space_place.c decides.
  *
- * Kicks: a signal to the space. It can arrive when the thread is in the stub already, where it is acknowledged without effect, so a
- * kick is repeated until an event is there, and no command is given while one is unacknowledged. It must not hit
- * a thread in the gate (space_stub.S ends it then): after a gate command it waits for the stub's word that it has left.
+ * Kicks: a signal to the space. It can arrive when the thread is in the stub already, where it is
+ * acknowledged without effect, so a kick is repeated until an event is there, and no command is
+ * given while one is unacknowledged. It must not hit a thread in the gate (space_stub.S ends it
+ * then): after a gate command it waits for the stub's word that it has left.
  *
- * The space may be hostile: nothing it says is waited for without a limit, and only the gate's answer is believed.
+ * The space may be hostile: nothing it says is waited for without a limit, and only the gate's
+ * answer is believed.
  *
  * State: struct space, the handoff part of struct space_host. Runs in the vCPU task.
  */
@@ -26,23 +27,19 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define SPIN_US 50             /* what waking a sleeper on an idle CPU costs */
-#define STREAK_US 30           /* a run is short up to here */
-#define STREAK_MIN 12          /* so many short runs in a row before the space moves to another CPU */
-#define YIELD_LONG_US 100      /* somebody else ran */
+#define STREAK_US 30      /* a run is short up to here */
+#define YIELD_LONG_US 100 /* somebody else ran */
 #define YIELD_BAN_US 20000
-#define LOAD_EVERY_US 5000
-#define PIN_US 20000           /* the task stays on its CPU for so long */
-#define FREE_US 200            /* then goes anywhere for so long */
-#define SLEEP_NS 100000000ull  /* look for life at least so often */
-#define STUB_SLEEP_NS 20000000ull /* where only the stub has to act; below a tick it would cost a timer's set-up, 4 us */
-#define KICK_PAUSE_NS 50000ull  /* between two kicks at first; doubled each time up to the next */
+#define SLEEP_NS 100000000ull /* look for life at least so often */
+#define STUB_SLEEP_NS                                                                              \
+    20000000ull /* where only the stub has to act; below a tick it would cost a timer's set-up, 4  \
+                   us */
+#define KICK_PAUSE_NS 50000ull /* between two kicks at first; doubled each time up to the next */
 #define KICK_PAUSE_MAX_NS 4000000ull
-#define KICKS_MAX 24           /* acknowledged without an event: the thread hides in the stub */
-#define LIMIT_WALL_NS 10000000000ull
-#define LIMIT_KICK_NS 3000000000ull
-#define LIMIT_CPU_NS 500000000ull /* a gate command's, without its pages */
-#define LIMIT_PAGE_NS 40000ull
+#define KICKS_MAX 24 /* acknowledged without an event: the thread hides in the stub */
+#define LIMIT_SLEPT_NS 1000000000ull /* where only the stub has to act, we wait for so long, */
+#define LIMIT_CPU_NS 250000000ull    /* and it may use so much time, */
+#define LIMIT_PAGE_NS 40000ull       /* both more by this for each page to be mapped */
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -53,11 +50,11 @@ enum news { NEWS_EVENT, NEWS_DONE, NEWS_ACK };
 /** A wait in progress. */
 struct wait {
     enum news what;
-    bool kickable;       /* a kick of the vCPU ends it */
-    uint64_t start;      /* TSC */
-    unsigned kicks;      /* sent */
-    uint64_t sleep_ns;   /* host time of the first sleep, 0: none yet */
-    uint64_t sleep_cpu;  /* the space's CPU time then */
+    bool kickable;      /* a kick of the vCPU ends it */
+    uint64_t start;     /* TSC */
+    unsigned kicks;     /* sent */
+    uint64_t slept;     /* ns slept while only the stub had to act, 0: not yet */
+    uint64_t cpu;       /* the space's CPU time at the first of these sleeps, ns */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -80,7 +77,8 @@ static void command(struct space *s, uint32_t cmd)
 {
     struct space_ctl *c = s->ctl;
     c->cmd = cmd;
-    __atomic_store_n(&c->seq, c->seq + 1, __ATOMIC_SEQ_CST); /* pairs with the stub's xchg of sh.sleeps */
+    __atomic_store_n(&c->seq, c->seq + 1,
+                     __ATOMIC_SEQ_CST); /* pairs with the stub's xchg of sh.sleeps */
     if (__atomic_load_n(&s->sh->sleeps, __ATOMIC_SEQ_CST)) {
         syscall(SYS_futex, &c->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
     }
@@ -113,15 +111,14 @@ static bool arrived(const struct space *s, enum news what)
     switch (what) {
     case NEWS_EVENT:
         return now(&sh->events) != s->events || (done && now((const uint32_t *)&sh->error));
-    case NEWS_DONE:
-        return done;
-    case NEWS_ACK:
-        return (int32_t)(now(&sh->kicks) - s->kicks) >= 0;
+    case NEWS_DONE: return done;
+    case NEWS_ACK: return (int32_t)(now(&sh->kicks) - s->kicks) >= 0;
     }
     return false;
 }
 
-/** Send a kick if none is under way and the thread is not in the gate. False: it is gone, or does not react. */
+/** Send a kick if none is under way and the thread is not in the gate. False: it is gone, or does
+ * not react. */
 static bool kick(struct space *s, struct wait *w)
 {
     if (!arrived(s, NEWS_ACK) || (s->armed && !arrived(s, NEWS_DONE))) {
@@ -140,17 +137,20 @@ static void sleep_for(struct space *s, const struct wait *w, uint64_t ns)
 {
     struct space_host *h = s->host;
     uint32_t how = w->what == NEWS_ACK ? SPACE_SLEEPS_FOR_ACK : SPACE_SLEEPS;
-    __atomic_store_n(&s->ctl->task_sleeps, how, __ATOMIC_SEQ_CST); /* pairs with the stub's ringing */
+    __atomic_store_n(&s->ctl->task_sleeps, how,
+                     __ATOMIC_SEQ_CST); /* pairs with the stub's ringing */
     uint32_t bell = now(&s->sh->bell);
     bool watch_kick = w->kickable && !*h->kicked;
     if (!arrived(s, w->what)) {
         uint64_t until = clock_ns(CLOCK_MONOTONIC) + ns;
-        struct timespec at = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
+        struct timespec at = {.tv_sec = (time_t)(until / 1000000000u),
+                              .tv_nsec = (long)(until % 1000000000u)};
         struct futex_waitv on[2] = {
             {.val = bell, .uaddr = (uintptr_t)&s->sh->bell, .flags = FUTEX_32},
             {.val = 0, .uaddr = (uintptr_t)h->kicked, .flags = FUTEX_32},
         };
-        if (syscall(SYS_futex_waitv, on, watch_kick ? 2 : 1, 0, &at, CLOCK_MONOTONIC) < 0 && errno == ENOSYS) {
+        if (syscall(SYS_futex_waitv, on, watch_kick ? 2 : 1, 0, &at, CLOCK_MONOTONIC) < 0 &&
+            errno == ENOSYS) {
             struct timespec brief = {.tv_nsec = 1000000}; /* a kick can slip in before the sleep */
             syscall(SYS_futex, &s->sh->bell, FUTEX_WAIT, bell, &brief, NULL, 0);
         }
@@ -158,36 +158,36 @@ static void sleep_for(struct space *s, const struct wait *w, uint64_t ns)
     __atomic_store_n(&s->ctl->task_sleeps, 0, __ATOMIC_RELAXED);
 }
 
-/** The process's clock: CPUCLOCK_SCHED of a whole process, clock_getcpuclockid(3) without its system call. */
+/** The process's clock: CPUCLOCK_SCHED of a whole process, clock_getcpuclockid(3) without its
+ * system call. */
 static uint64_t cpu_ns(const struct space *s)
 {
     return clock_ns((clockid_t)((~(unsigned)s->pid << 3) | 2));
 }
 
-/** Whether the thread still deserves waiting for: alive, and, where only the stub has to act, within its limits. */
-static bool within_limits(struct space *s, struct wait *w)
+/** Whether the thread still deserves waiting for after a sleep of ns: alive, and, where only the
+ *  stub has to act, within its limits. Time in which this task itself did not run does not count. */
+static bool within_limits(struct space *s, struct wait *w, uint64_t ns)
 {
     struct pollfd gone = {.fd = s->pidfd, .events = POLLIN};
     if (poll(&gone, 1, 0) > 0) {
         return false;
     }
-    bool kicking = !arrived(s, NEWS_ACK);
-    if (w->what == NEWS_EVENT && !kicking && !(w->kickable && *s->host->kicked)) {
-        w->sleep_ns = 0;
+    bool kicking = !arrived(s, NEWS_ACK) || (w->kickable && *s->host->kicked);
+    if (w->what == NEWS_EVENT && !kicking) {
+        w->slept = 0;
         return true; /* guest code may take as long as it likes */
     }
-    uint64_t wall = clock_ns(CLOCK_MONOTONIC), cpu = cpu_ns(s);
-    if (!w->sleep_ns) {
-        w->sleep_ns = wall;
-        w->sleep_cpu = cpu;
-    }
-    uint64_t allowed = LIMIT_CPU_NS + s->op_pages * LIMIT_PAGE_NS;
-    return wall - w->sleep_ns < (kicking ? LIMIT_KICK_NS : LIMIT_WALL_NS) + allowed && cpu - w->sleep_cpu < allowed;
+    uint64_t cpu = cpu_ns(s);
+    w->cpu = w->slept ? w->cpu : cpu;
+    w->slept += ns + 1;
+    uint64_t pages = s->op_pages * LIMIT_PAGE_NS;
+    return w->slept < LIMIT_SLEPT_NS + pages && cpu - w->cpu < LIMIT_CPU_NS + pages;
 }
 
 static bool spin(struct space *s, const struct wait *w)
 {
-    uint64_t limit = SPIN_US * s->host->tsc_per_us;
+    uint64_t limit = SPACE_SPIN_US * s->host->tsc_per_us;
     while (__rdtsc() - w->start < limit) {
         if (arrived(s, w->what)) {
             s->host->stats.spin_handoffs++;
@@ -245,12 +245,14 @@ static int wait_for(struct space *s, enum news what, bool kickable)
         if (kicked && !kick(s, &w)) {
             break;
         }
-        sleep_for(s, &w, sleep_length(&w, kicked));
+        uint64_t ns = sleep_length(&w, kicked), before = __rdtsc();
+        sleep_for(s, &w, ns);
         if (arrived(s, what)) {
             s->host->stats.futex_handoffs++;
             return 0;
         }
-        if (!within_limits(s, &w)) {
+        uint64_t slept = (__rdtsc() - before) * 1000 / s->host->tsc_per_us;
+        if (!within_limits(s, &w, min_u64(slept, ns))) {
             break;
         }
     }
@@ -268,139 +270,6 @@ int space_wait_birth(struct space *s)
         s->events = now(&s->sh->events);
     }
     return err;
-}
-
-/* ---- where to run ---- */
-
-/** Whether no CPU is idle but for what this handoff itself keeps busy. */
-static void look_at_load(struct space_host *h, enum space_place place, uint64_t tsc)
-{
-    char text[64];
-    if (tsc - h->load_checked < LOAD_EVERY_US * h->tsc_per_us) {
-        return;
-    }
-    h->load_checked = tsc;
-    ssize_t n = h->load_fd < 0 ? 0 : pread(h->load_fd, text, sizeof(text) - 1, 0);
-    unsigned fields = 0, running = 0;
-    for (ssize_t i = 0; i < n && text[i] != '/'; i++) { /* "0.00 0.01 0.05 2/118 1234": two run */
-        if (text[i] == ' ') {
-            fields++;
-            running = 0;
-        } else if (fields == 3 && text[i] >= '0' && text[i] <= '9') {
-            running = running * 10 + (unsigned)(text[i] - '0');
-        }
-    }
-    h->crowded = fields < 3 || running + (place != PLACE_OTHER) > h->cpu_count;
-}
-
-/** The CPU's number as Linux keeps it in a segment limit; the task may have neither vDSO nor restartable sequences. */
-static int this_cpu(void)
-{
-    uint32_t limit;
-    __asm__ volatile("lsl %1, %0" : "=r"(limit) : "r"(0x7b));
-    return (int)(limit & 0xfff);
-}
-
-static void place_set(struct space *s, enum space_place place, int cpu)
-{
-    struct space_host *h = s->host;
-    cpu_set_t cpus = h->cpus;
-    if (place == PLACE_SAME) {
-        CPU_ZERO(&cpus);
-        CPU_SET(cpu, &cpus);
-    } else {
-        CPU_CLR(cpu, &cpus);
-    }
-    if (sched_setaffinity(s->pid, sizeof(cpus), &cpus) < 0) {
-        return;
-    }
-    s->place = place;
-    s->place_cpu = cpu;
-    s->ctl->spin = place == PLACE_OTHER ? SPIN_US * h->pauses_per_us : 0;
-    s->ctl->yields = place == PLACE_OTHER ? 0 : SPACE_YIELDS;
-}
-
-/** Keep the task on one CPU, or on none in particular (-1). */
-static void task_pin(struct space_host *h, int cpu)
-{
-    cpu_set_t cpus = h->cpus;
-    if (cpu == h->pinned) {
-        return;
-    }
-    if (cpu >= 0) {
-        CPU_ZERO(&cpus);
-        CPU_SET(cpu, &cpus);
-    }
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) == 0) {
-        h->pinned = cpu;
-    }
-}
-
-/** Where the task sleeps for a space on its own CPU while another is idle, it would wake up on the idle one, which is dear: pin
- *  it, but let it go where it likes now and then. */
-static void task_place(struct space_host *h, enum space_place place, int cpu, uint64_t tsc)
-{
-    if (place == PLACE_OTHER || h->crowded) {
-        task_pin(h, -1);
-    } else if (tsc - h->pin_start > PIN_US * h->tsc_per_us) {
-        task_pin(h, -1);
-        h->pin_start = tsc;
-    } else if (tsc - h->pin_start > FREE_US * h->tsc_per_us) {
-        task_pin(h, cpu);
-    }
-}
-
-int space_place_zygote(struct space_host *h)
-{
-    cpu_set_t cpus;
-    int cpu = this_cpu();
-    if (h->cpu_count < 2) {
-        return -1;
-    }
-    look_at_load(h, PLACE_SAME, __rdtsc());
-    task_place(h, PLACE_SAME, cpu, __rdtsc());
-    CPU_ZERO(&cpus);
-    CPU_SET(cpu, &cpus);
-    return sched_setaffinity(h->zygote_pid, sizeof(cpus), &cpus) == 0 ? cpu : -1;
-}
-
-static void place_choose(struct space *s)
-{
-    struct space_host *h = s->host;
-    if (h->cpu_count < 2) {
-        s->ctl->yields = SPACE_YIELDS;
-        return;
-    }
-    uint64_t tsc = __rdtsc();
-    look_at_load(h, s->place, tsc);
-    if (now(&s->sh->sleeps)) {
-        s->streak = 0; /* waking it on another CPU costs more than a switch */
-    }
-    int cpu = this_cpu();
-    enum space_place place = s->streak >= STREAK_MIN && !h->crowded ? PLACE_OTHER : PLACE_SAME;
-    task_place(h, place, cpu, tsc);
-    if (place != s->place || cpu != s->place_cpu) {
-        place_set(s, place, cpu);
-    }
-}
-
-void space_handoff_init(struct space_host *h)
-{
-    h->pinned = -1;
-    h->load_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-    CPU_ZERO(&h->cpus);
-    h->cpu_count = sched_getaffinity(0, sizeof(h->cpus), &h->cpus) < 0 ? 1 : (unsigned)CPU_COUNT(&h->cpus);
-    uint64_t ns = clock_ns(CLOCK_MONOTONIC), tsc = __rdtsc();
-    uint64_t pauses = 0, end = ns;
-    while (end - ns < 200000) {
-        for (unsigned i = 0; i < 100; i++) {
-            _mm_pause();
-        }
-        pauses += 100;
-        end = clock_ns(CLOCK_MONOTONIC);
-    }
-    h->tsc_per_us = max_u64(1, (__rdtsc() - tsc) * 1000 / (end - ns));
-    h->pauses_per_us = (uint32_t)max_u64(1, pauses * 1000 / (end - ns));
 }
 
 /* ---- the gate ---- */
@@ -426,8 +295,9 @@ void space_kill(struct space *s)
     s->host->stats.destroyed++;
 }
 
-/** Change the queue so that what is left of it after a failed operation can be carried out. What is mapped is only a TLB: a mapping
- *  that cannot be changed (holes, too many mappings) is dropped, and where that does not do, all are. */
+/** Change the queue so that what is left of it after a failed operation can be carried out. What is
+ * mapped is only a TLB: a mapping that cannot be changed (holes, too many mappings) is dropped, and
+ * where that does not do, all are. */
 static bool queue_repair(struct space *s, uint32_t done, int32_t error)
 {
     struct space_op *failed = &s->ops[done];
@@ -452,8 +322,8 @@ static bool queue_repair(struct space *s, uint32_t done, int32_t error)
     return true;
 }
 
-/** Check the gate's answer. 0: all operations done, the queue is empty; 1: some were not, give what is in the queue now;
- *  -ESRCH: killed. */
+/** Check the gate's answer. 0: all operations done, the queue is empty; 1: some were not, give what
+ * is in the queue now; -ESRCH: killed. */
 static int gate_check(struct space *s)
 {
     int64_t done = gate_answer(s);
@@ -463,7 +333,8 @@ static int gate_check(struct space *s)
         s->op_pages = 0;
         return 0;
     }
-    if (done >= 0 && queue_repair(s, (uint32_t)done, __atomic_load_n(&s->sh->error, __ATOMIC_RELAXED))) {
+    if (done >= 0 &&
+        queue_repair(s, (uint32_t)done, __atomic_load_n(&s->sh->error, __ATOMIC_RELAXED))) {
         return 1;
     }
     space_kill(s);
@@ -534,7 +405,7 @@ int host_space_run(struct space *s, struct space_regs *regs, struct space_exit *
         return 0;
     }
     s->host->stats.runs++;
-    place_choose(s);
+    space_place(s);
     if (run_to_event(s, __rdtsc())) {
         return 0;
     }

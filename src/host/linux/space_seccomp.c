@@ -1,9 +1,11 @@
 /* The system call filter of a space: nothing but the stub's own calls, each at its one place.
  *
- * The filter sees the address after the system call instruction. A call from outside the stub is an event (SIGSYS); a call from inside that is
- * not exactly the one which stands there kills the process. Gate calls must carry the space's token in halves of arguments that the kernel
- * ignores; it reaches registers only through the gate (space_stub.S). Checked on Linux 6.18: mmap ignores the high
- * halves of fd and, with MAP_SHARED, of flags; mprotect and munmap have no 4th and 5th argument; lseek ignores the high half of whence.
+ * The filter sees the address after the system call instruction. A call from outside the stub is an
+ * event (SIGSYS); a call from inside that is not exactly the one which stands there kills the
+ * process. Gate calls must carry the space's token in halves of arguments that the kernel ignores;
+ * it reaches registers only through the gate (space_stub.S). Checked on Linux 6.18: mmap ignores
+ * the high halves of fd and, with MAP_SHARED, of flags; mprotect and munmap have no 4th and 5th
+ * argument; lseek ignores the high half of whence.
  *
  * State: none.
  */
@@ -55,7 +57,8 @@ static void demand_address(struct builder *b, unsigned arg, uint64_t value)
     demand(b, ARG_HIGH(arg), (uint32_t)(value >> 32));
 }
 
-/** Open a section for the call at address ip, which is in the accumulator; returns where to close it. */
+/** Open a section for the call at address ip, which is in the accumulator; returns where to close
+ * it. */
 static unsigned site_open(struct builder *b, uint64_t ip)
 {
     emit(b, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, (uint32_t)ip);
@@ -68,7 +71,8 @@ static void site_close(struct builder *b, unsigned start)
     b->at[start - 1].jf = (uint8_t)(b->len - start);
 }
 
-/** Calls from outside the stub are events. Leaves the low half of the address in the accumulator. */
+/** Calls from outside the stub are events. Leaves the low half of the address in the accumulator.
+ */
 static void outside_is_event(struct builder *b, uint64_t base)
 {
     load(b, FIELD(instruction_pointer) + 4);
@@ -131,7 +135,8 @@ static void gate_sites(struct builder *b, const struct space_filter_facts *f)
     site_close(b, site);
 }
 
-/** Calls of the i386 ABI: from the stub only set_thread_area, with the token in its unused arguments. */
+/** Calls of the i386 ABI: from the stub only set_thread_area, with the token in its unused
+ * arguments. */
 static void i386_sites(struct builder *b, const struct space_filter_facts *f)
 {
     outside_is_event(b, f->base);

@@ -1,16 +1,17 @@
-/* What a space and its vCPU task share: the layout of the stub's pages, for C and for the stub's assembly.
+/* What a space and its vCPU task share: the layout of the stub's pages, for C and for the stub's
+ * assembly.
  *
- * A space holds, in SPACE_RESERVED bytes from a base below 4 GB (32-bit code must reach it) that programs do not use:
- *   code  R X  the stub: handler, gate, and the zygote's code          same page in all spaces
- *   ctl   R    commands and mapping operations                          the vCPU task writes them
- *   sh    R W  what the stub tells the task; any of it may be a lie     guest user code can write it, too
- *   alt   R W  the alternate signal stack: the frame lives here         as sh
- * Each space has a slot of SLOT_SIZE bytes in one memory object with ctl, sh and alt.
+ * A space holds, in SPACE_RESERVED bytes from a base below 4 GB (32-bit code must reach it) that
+ * programs do not use: code  R X  the stub: handler, gate, and the zygote's code          same page
+ * in all spaces ctl   R    commands and mapping operations                          the vCPU task
+ * writes them sh    R W  what the stub tells the task; any of it may be a lie     guest user code
+ * can write it, too alt   R W  the alternate signal stack: the frame lives here         as sh Each
+ * space has a slot of SLOT_SIZE bytes in one memory object with ctl, sh and alt.
  */
 #ifndef HOST_LINUX_SPACE_SHARED_H
 #define HOST_LINUX_SPACE_SHARED_H
 
-#define SPACE_BASE 0x100000       /* the first (so far only) place of a stub */
+#define SPACE_BASE 0x100000 /* the first (so far only) place of a stub */
 #define SPACE_RESERVED 0x40000
 
 /* Offsets from the base. */
@@ -22,7 +23,7 @@
 #define SPACE_SH_SIZE 0x1000
 #define SPACE_ALT 0xd000
 #define SPACE_ALT_SIZE 0x20000
-#define SPACE_ZYGOTE 0x38000      /* the zygote's own page; its children drop it */
+#define SPACE_ZYGOTE 0x38000 /* the zygote's own page; its children drop it */
 
 /* Offsets in a slot. */
 #define SLOT_CTL 0
@@ -42,13 +43,14 @@
 #define CTL_FRAME 32
 #define CTL_LOOK 40
 
-/* ctl.task_sleeps, 0: it does not. Who waits for an event is not woken by an acknowledgement: it would only kick again. */
+/* ctl.task_sleeps, 0: it does not. Who waits for an event is not woken by an acknowledgement: it
+ * would only kick again. */
 #define SPACE_SLEEPS 1
 #define SPACE_SLEEPS_FOR_ACK 2
 
-#define SPACE_CMD_RUN 1           /* leave the handler */
-#define SPACE_CMD_GATE 2          /* carry out the operations, then wait inside */
-#define SPACE_CMD_GATE_RUN 3      /* carry out the operations; if all went well, leave the handler */
+#define SPACE_CMD_RUN 1      /* leave the handler */
+#define SPACE_CMD_GATE 2     /* carry out the operations, then wait inside */
+#define SPACE_CMD_GATE_RUN 3 /* carry out the operations; if all went well, leave the handler */
 
 /* struct space_op; number SPACE_OP_TLS: addr and len hold a struct user_desc */
 #define OP_ADDR 0
@@ -58,7 +60,7 @@
 #define OP_PROT 28
 #define OP_FLAGS 32
 #define OP_SIZE 40
-#define SPACE_OP_TLS 243          /* i386 set_thread_area: no 64-bit call of interest has this number */
+#define SPACE_OP_TLS 243 /* i386 set_thread_area: no 64-bit call of interest has this number */
 #define SPACE_OPS_MAX 800
 
 /* struct space_sh */
@@ -90,13 +92,14 @@
 /* A script: entries of 64 bytes, system calls carried out in order; NR_END ends it. */
 #define SCRIPT_NR 0
 #define SCRIPT_ARGS 8
-#define SCRIPT_WANT 56            /* SCRIPT_ANY: any result; SCRIPT_OK: no error; else exactly this one */
+#define SCRIPT_WANT 56 /* SCRIPT_ANY: any result; SCRIPT_OK: no error; else exactly this one */
 #define SCRIPT_SIZE 64
 #define SCRIPT_NR_END -1
 #define SCRIPT_OK -1
 #define SCRIPT_ANY -2
 
-/* The kernel's signal frame (struct rt_sigframe), from the stack pointer at handler entry; x86-64 ABI */
+/* The kernel's signal frame (struct rt_sigframe), from the stack pointer at handler entry; x86-64
+ * ABI */
 #define FRAME_R8 48
 #define FRAME_R9 56
 #define FRAME_R10 64
@@ -120,7 +123,8 @@
 #define FRAME_ERR 200
 #define FRAME_TRAPNO 208
 #define FRAME_FPSTATE 232
-#define FPSTATE_SW_XFEATURES 472  /* struct _fpx_sw_bytes.xfeatures in the legacy area's spare bytes */
+#define FPSTATE_SW_XFEATURES                                                                       \
+    472 /* struct _fpx_sw_bytes.xfeatures in the legacy area's spare bytes */
 
 #ifndef __ASSEMBLER__
 #include <stddef.h>
@@ -128,9 +132,9 @@
 
 /** Commands and operations; read-only inside the space, so what stands here is the task's word. */
 struct space_ctl {
-    uint32_t seq;         /* number of the current command: a change starts it */
-    uint32_t cmd;         /* SPACE_CMD_* */
-    uint32_t count;       /* operations of a gate command */
+    uint32_t seq;   /* number of the current command: a change starts it */
+    uint32_t cmd;   /* SPACE_CMD_* */
+    uint32_t count; /* operations of a gate command */
     uint32_t gate_fd;
     uint32_t ram_fd;
     uint32_t spin;        /* how often the stub looks for a command before it yields, */
@@ -149,26 +153,26 @@ struct space_op {
 
 /** What the stub says. Hints only: guest user code can write here at any time. */
 struct space_sh {
-    uint32_t bell;        /* changes with every news */
-    uint32_t events;      /* events so far */
-    uint32_t done;        /* seq of the last gate command that was ended */
-    int32_t error;        /* its failed operation's negative errno, or 0 */
-    uint32_t kicks;       /* kicks received so far */
-    uint32_t sleeps;      /* the stub sleeps on ctl.seq: wake it */
-    uint32_t signo;       /* the event: signal, and its frame's address */
-    uint32_t cpuid;       /* a #GP is a CPUID instruction's */
+    uint32_t bell;   /* changes with every news */
+    uint32_t events; /* events so far */
+    uint32_t done;   /* seq of the last gate command that was ended */
+    int32_t error;   /* its failed operation's negative errno, or 0 */
+    uint32_t kicks;  /* kicks received so far */
+    uint32_t sleeps; /* the stub sleeps on ctl.seq: wake it */
+    uint32_t signo;  /* the event: signal, and its frame's address */
+    uint32_t cpuid;  /* a #GP is a CPUID instruction's */
     uint64_t frame;
     uint64_t fs_base, gs_base;
     uint16_t ds, es, fs, gs;
-    uint64_t nested;      /* the stub's own: the frame of a kick that hit it */
+    uint64_t nested; /* the stub's own: the frame of a kick that hit it */
 };
 
 struct space_zygote_page {
-    uint32_t request;     /* a change asks for a child, */
-    uint32_t done;        /* which exists when this is the same */
-    int32_t pid;          /* or negative errno */
+    uint32_t request; /* a change asks for a child, */
+    uint32_t done;    /* which exists when this is the same */
+    int32_t pid;      /* or negative errno */
     uint32_t slots_fd;
-    uint64_t slot_off;    /* its slot */
+    uint64_t slot_off; /* its slot */
 };
 
 struct space_script {
@@ -180,7 +184,8 @@ struct space_script {
 /** The kernel's signal frame, as in the macros above. */
 struct space_frame {
     uint64_t pretcode, uc_flags, uc_link, ss_sp, ss_flags, ss_size;
-    uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip,
+        rflags;
     uint16_t cs, gs, fs, ss;
     uint64_t err, trapno, oldmask, cr2, fpstate, reserved[8], sigmask;
     int32_t si_signo, si_errno, si_code, si_pad;
@@ -191,14 +196,25 @@ struct space_frame {
 };
 
 _Static_assert(offsetof(struct space_ctl, frame) == CTL_FRAME, "layout");
-_Static_assert(offsetof(struct space_op, flags) == OP_FLAGS && sizeof(struct space_op) == OP_SIZE, "layout");
-_Static_assert(offsetof(struct space_sh, frame) == SH_FRAME && offsetof(struct space_sh, nested) == SH_NESTED, "layout");
+_Static_assert(offsetof(struct space_op, flags) == OP_FLAGS && sizeof(struct space_op) == OP_SIZE,
+               "layout");
+_Static_assert(offsetof(struct space_sh, frame) == SH_FRAME &&
+                   offsetof(struct space_sh, nested) == SH_NESTED,
+               "layout");
 _Static_assert(offsetof(struct space_zygote_page, slot_off) == ZP_SLOT_OFF, "layout");
-_Static_assert(offsetof(struct space_script, want) == SCRIPT_WANT && sizeof(struct space_script) == SCRIPT_SIZE, "");
-_Static_assert(offsetof(struct space_frame, r8) == FRAME_R8 && offsetof(struct space_frame, rip) == FRAME_RIP, "");
-_Static_assert(offsetof(struct space_frame, ss) == FRAME_SS && offsetof(struct space_frame, si_signo) == 312, "");
-_Static_assert(offsetof(struct space_frame, fpstate) == FRAME_FPSTATE && sizeof(struct space_frame) == 440, "");
-_Static_assert(SPACE_OPS_MAX * OP_SIZE <= SPACE_CTL + SPACE_CTL_SIZE - SPACE_OPS, "operations fit");
+_Static_assert(offsetof(struct space_script, want) == SCRIPT_WANT &&
+                   sizeof(struct space_script) == SCRIPT_SIZE,
+               "");
+_Static_assert(offsetof(struct space_frame, r8) == FRAME_R8 &&
+                   offsetof(struct space_frame, rip) == FRAME_RIP,
+               "");
+_Static_assert(offsetof(struct space_frame, ss) == FRAME_SS &&
+                   offsetof(struct space_frame, si_signo) == 312,
+               "");
+_Static_assert(offsetof(struct space_frame, fpstate) == FRAME_FPSTATE &&
+                   sizeof(struct space_frame) == 440,
+               "");
+_Static_assert(SPACE_OPS_MAX *OP_SIZE <= SPACE_CTL + SPACE_CTL_SIZE - SPACE_OPS, "operations fit");
 #endif
 
 #endif

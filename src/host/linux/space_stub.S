@@ -1,14 +1,17 @@
-/* The stub: the only code of ours inside a space. One page, the same bytes wherever it is put (RIP-relative throughout).
+/* The stub: the only code of ours inside a space. One page, the same bytes wherever it is put
+ * (RIP-relative throughout).
  *
- * Guest user code can jump to any byte here with any registers and flags, and can write sh and the signal stack.
- * What is relied upon all the same (DESIGN §4.4):
- *  - A system call is made only at the labels stub_ip_*: the filter (space_seccomp.c) knows their addresses and
- *    checks every argument that matters; any other call in [stub_low, stub_high) kills, and outside it is an event.
- *  - Between gate and gate_clean registers hold the token. That code is one straight line without a stack that reads
- *    only ctl, so whoever gets the token carries out the task's operations and nothing else. A signal there ends
- *    the process (nested): the frame would hold the token.
- *  - From gate_clean to the task's next command no stack and no writable memory decides where it goes: once the task has
- *    seen the gate's authenticated answer, the thread is in this loop until told otherwise.
+ * Guest user code can jump to any byte here with any registers and flags, and can write sh and the
+ * signal stack. What is relied upon all the same (DESIGN §4.4):
+ *  - A system call is made only at the labels stub_ip_*: the filter (space_seccomp.c) knows their
+ *    addresses and checks every argument that matters; any other call in [stub_low, stub_high)
+ *    kills, and outside it is an event.
+ *  - Between gate and gate_clean registers hold the token. That code is one straight line without a
+ *    stack that reads only ctl, so whoever gets the token carries out the task's operations and
+ *    nothing else. A signal there ends the process (nested): the frame would hold the token.
+ *  - From gate_clean to the task's next command no stack and no writable memory decides where it
+ *    goes: once the task has seen the gate's authenticated answer, the thread is in this loop until
+ *    told otherwise.
  */
 #include "host/linux/space_shared.h"
 
@@ -25,7 +28,8 @@
 #define SEEK_CUR 1
 #define SIGSEGV 11
 #define KICK 10                         /* SIGUSR1 */
-#define CHILD_FLAGS (0x8000 | 0x400)    /* CLONE_PARENT | CLONE_FILES: the children are the task's, and share the zygote's files */
+/* CLONE_PARENT | CLONE_FILES: the children are the task's, and share the zygote's files */
+#define CHILD_FLAGS (0x8000 | 0x400)
 
 #define CTL(field) ctl + CTL_##field(%rip)
 #define SH(field) sh + SH_##field(%rip)
@@ -33,7 +37,8 @@
 
         .section .rodata.space_stub, "a"
         .balign 4096
-        .globl stub_start, stub_zygote, stub_low, stub_high, stub_handler, stub_gate, stub_end
+        .globl stub_start, stub_end, stub_zygote, stub_probe
+        .globl stub_low, stub_high, stub_handler, stub_gate
         .globl stub_ip_yield, stub_ip_wait, stub_ip_wake, stub_ip_wake_again, stub_ip_exit
         .globl stub_ip_get, stub_ip_op, stub_ip_tls, stub_ip_done
 stub_start:
@@ -42,9 +47,9 @@ stub_start:
         .set sh, stub_start + SPACE_SH
         .set zygote_page, stub_start + SPACE_ZYGOTE
 
-/* ---- the zygote, and a child's first steps. Not trusted later: calls from here are then events like any other ---- */
+/* ---- the zygote, and a child's first steps. Later, calls from here are events ---- */
 
-/* The zygote's life: carry out the script in its page, then fork a child for every change of request. */
+/* The zygote's life: carry out the script in its page, then fork a child for every request. */
 stub_zygote:
         lea     ZP(SCRIPT), %r12
         lea     1f(%rip), %r13
@@ -120,6 +125,11 @@ quit:   mov     $SYS_exit_group, %eax
 birth:  int3
         ud2
 
+/* Guest code by which the task learns whether this host's kernel has 32-bit system calls. */
+stub_probe:
+        int     $0x80
+        ud2
+
 /* ---- the stub proper ---- */
 
         .balign 64
@@ -153,7 +163,7 @@ publish:
         add     %eax, SH(KICKS)
         incl    SH(EVENTS)
 
-/* Tell the task that there is news, then wait for a command other than number r12d. No stack from here on. */
+/* Tell the task that there is news, then wait for a command other than number r12d. No stack! */
 news:
         lock incl SH(BELL)
         cmpl    $0, CTL(TASK_SLEEPS)
@@ -248,7 +258,7 @@ stub_ip_tls:
         add     $OP_SIZE, %rbp
         dec     %r15d
         jmp     1b
-3:      mov     CTL(COUNT), %esi        /* answer: how many were done, under the token's high half */
+3:      mov     CTL(COUNT), %esi        /* answer: how many were done, and the token's high half */
         sub     %r15d, %esi
         or      %r14, %rsi
         mov     %r13, %rdx              /* SEEK_SET is 0 */
@@ -272,7 +282,7 @@ gate_clean:
         cmpl    $SPACE_CMD_GATE_RUN, CTL(CMD)
         jne     news
 
-/* ---- the way out. The task says by which frame: a thread that is used again must not bring its own ---- */
+/* ---- the way out. The task says by which frame: one used again must not bring its own ---- */
 leave:
         mov     CTL(FRAME), %rsp
         movzwl  SH(DS), %eax
@@ -300,8 +310,9 @@ leave:
         wrfsbase %rax
         wrgsbase %rcx
 
-/* Go where the frame at rsp says. NT, which iretq does not bear, can be set here: the kernel clears only DF, TF and RF for a handler, and a
- * thread that came through the gate has the flags of whoever sent it there. */
+/* Go where the frame at rsp says. NT, which iretq does not bear, can be set here: the kernel clears
+ * only DF, TF and RF for a handler, and a thread that came through the gate has the flags of who sent
+ * it there. */
 .macro go_by_frame
         pushq   $2
         popfq
@@ -337,7 +348,8 @@ leave:
         go_by_frame
 leave_end:
 
-/* Whether a #GP(0) came from CPUID. Its first byte was fetched, so it can be read; so was the second if the first is 0x0f. */
+/* Whether a #GP(0) came from CPUID. Its first byte was fetched, so it can be read; so was the
+ * second if the first is 0x0f. */
 look:
         cmp     $SIGSEGV, %edi
         jne     looked
@@ -356,7 +368,8 @@ look:
         movl    $1, SH(CPUID)
         jmp     looked
 
-/* A signal while in the stub, at stub_low + rax. Only a kick may come, and not where registers hold the token; else the stub was misused. */
+/* A signal while in the stub, at stub_low + rax. Only a kick may come, and not where registers hold
+ * the token; else the stub was misused. */
 nested:
         cmp     $KICK, %edi
         jne     die
@@ -373,8 +386,9 @@ nested:
         jb      1f
         mov     %rsp, SH(NESTED)
 
-/* It came too late or too early: acknowledge it, and go on where it hit. The task may then send another, even before this one's frame is
- * gone: that does the same over again, with the first one's frame, so that at most two frames are above the event's. */
+/* It came too late or too early: acknowledge it, and go on where it hit. The task may then send
+ * another, even before this one's frame is gone: that does the same over again, with the first
+ * one's frame, so that at most two frames are above the event's. */
 again:
 1:      mov     SH(NESTED), %rsp
         incl    SH(KICKS)

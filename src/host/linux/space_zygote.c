@@ -1,16 +1,18 @@
 /* The zygote: a tiny process from which spaces are forked, and the making of both.
  *
- * Forked once from the vCPU task, it throws away everything but the stub's page and its own, and then runs the stub's code
- * (space_stub.S): it forks a child for each request. A child carries out a script of system calls that the task wrote into
- * its slot; the last one installs the filter with the child's own random token; then it stops in a first event, its birth. No
- * guest page is mapped until then, so nothing untrusted can have read the filter program, which is wiped after it.
+ * Forked once from the vCPU task, it throws away everything but the stub's page and its own, and
+ * then runs the stub's code (space_stub.S): it forks a child for each request. A child carries out
+ * a script of system calls that the task wrote into its slot; the last one installs the filter with
+ * the child's own random token; then it stops in a first event, its birth. No guest page is mapped
+ * until then, so nothing untrusted can have read the filter program, which is wiped after it.
  *
- * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit signal is the kick
- * signal, so that a task that waits for one wakes up. They share one table of files: the RAM, the slots, the gates.
- * Each space has a token of its own: one that leaks ends with its process. It costs a filter per space (measured in docs); the
- * pool makes that rare.
+ * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit
+ * signal is the kick signal, so that a task that waits for one wakes up. They share one table of
+ * files: the RAM, the slots, the gates. Each space has a token of its own: one that leaks ends with
+ * its process. It costs a filter per space (measured in docs); the pool makes that rare.
  *
- * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new process.
+ * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new
+ * process.
  */
 #include "host/linux/space_priv.h"
 
@@ -37,14 +39,14 @@
 #define SLOTS_ADDR 0xc00000000ull
 #define SLOTS_MAX 256
 #define SLOTS_MIN 8
-#define SPARE_FDS 32               /* left for the rest of the task */
+#define SPARE_FDS 32 /* left for the rest of the task */
 #define USER_END 0x7ffffffff000ull
-#define KICK_SIGNAL SIGUSR1        /* space_stub.S */
-#define EXIT_SIGNAL SIGUSR2        /* the task's kick */
+#define KICK_SIGNAL SIGUSR1 /* space_stub.S */
+#define EXIT_SIGNAL SIGUSR2 /* the task's kick */
 #define SA_RESTORER 0x04000000
 #define KERNEL_SIGNALS 64
-#define BIRTH_NS 5000000000ull     /* for a fork, on a busy host */
-#define SCRIPT_PROGRAM 0x800       /* in ops: the filter, after the child's script */
+#define BIRTH_NS 5000000000ull /* for a fork, on a busy host */
+#define SCRIPT_PROGRAM 0x800   /* in ops: the filter, after the child's script */
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -109,7 +111,8 @@ static int slots_create(struct space_host *h)
         return -errno;
     }
     /* below 512 GB: the upper addresses are the guest's window */
-    h->slots = mmap((void *)SLOTS_ADDR, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, h->slots_fd, 0);
+    h->slots = mmap((void *)SLOTS_ADDR, size, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_FIXED_NOREPLACE, h->slots_fd, 0);
     if (h->slots == MAP_FAILED) {
         h->slots = NULL;
         return -errno;
@@ -159,7 +162,8 @@ static void must(long result)
     }
 }
 
-/** glibc's area for restartable sequences goes with the rest of memory; the kernel would write to it. */
+/** glibc's area for restartable sequences goes with the rest of memory; the kernel would write to
+ * it. */
 static void rseq_leave(void)
 {
     if (!__rseq_size) {
@@ -211,7 +215,8 @@ static void signals_set(const struct space_host *h)
         syscall(SYS_rt_sigaction, sig, &sa, NULL, sizeof(sa.mask)); /* two cannot be set */
     }
     for (unsigned i = 0; i < ARRAY_LEN(events); i++) {
-        struct kernel_sigaction sa = {.handler = stub_at(h->base, stub_handler), .restorer = stub_at(h->base, stub_handler)};
+        struct kernel_sigaction sa = {.handler = stub_at(h->base, stub_handler),
+                                      .restorer = stub_at(h->base, stub_handler)};
         sa.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER;
         must(syscall(SYS_rt_sigaction, events[i], &sa, NULL, sizeof(sa.mask)));
     }
@@ -238,8 +243,8 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
     prctl(PR_SET_NAME, "ring3-space");
     const int map = MAP_SHARED | MAP_FIXED;
     void *code = mmap(at_address(h->base), SPACE_CODE_SIZE, PROT_READ | PROT_EXEC, map, code_fd, 0);
-    void *page = mmap(at_address(h->base + SPACE_ZYGOTE), PAGE_SIZE, PROT_READ | PROT_WRITE, map, h->slots_fd,
-                      (off_t)((size_t)h->slot_count * SLOT_SIZE));
+    void *page = mmap(at_address(h->base + SPACE_ZYGOTE), PAGE_SIZE, PROT_READ | PROT_WRITE, map,
+                      h->slots_fd, (off_t)((size_t)h->slot_count * SLOT_SIZE));
     if (code == MAP_FAILED || page == MAP_FAILED) {
         zygote_fail();
     }
@@ -259,7 +264,8 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
 /** The zygote's script: drop all memory but the two pages. */
 static void zygote_script(struct space_host *h)
 {
-    uint64_t code_end = h->base + SPACE_CODE_SIZE, page = h->base + SPACE_ZYGOTE, page_end = page + PAGE_SIZE;
+    uint64_t code_end = h->base + SPACE_CODE_SIZE, page = h->base + SPACE_ZYGOTE,
+             page_end = page + PAGE_SIZE;
     const struct space_script script[] = {
         {SYS_munmap, {0, h->base}, 0},
         {SYS_munmap, {code_end, page - code_end}, 0},
@@ -310,6 +316,9 @@ int space_zygote_start(struct space_host *h)
 
 void space_zygote_stop(struct space_host *h)
 {
+    for (unsigned i = 0; i < h->slot_count; i++) {
+        space_kill(&h->space[i]);
+    }
     if (h->zygote_pid > 0) {
         kill(h->zygote_pid, SIGKILL);
         while (waitpid(h->zygote_pid, NULL, __WALL) < 0 && errno == EINTR) {
@@ -329,7 +338,8 @@ static uint64_t token_create(void)
     if (getrandom(&token, sizeof(token), 0) != sizeof(token)) {
         return 0; /* refused by the caller */
     }
-    /* A file offset, so positive; the low half is never a number of operations (space_gate_finish). */
+    /* A file offset, so positive; the low half is never a number of operations (space_gate_finish).
+     */
     return (token & INT64_MAX) | 1ull << 62 | 1ull << 31;
 }
 
@@ -340,14 +350,15 @@ static void child_script(struct space *s, pid_t task)
     uint8_t *ops = (uint8_t *)s->ops;
     uint64_t there = h->base + SPACE_OPS + SCRIPT_PROGRAM;
     struct sock_filter *filter = (void *)(ops + SCRIPT_PROGRAM + 16);
-    struct space_filter_facts facts = {.base = h->base, .token = s->token, .gate_fd = (uint32_t)s->gate_fd};
+    struct space_filter_facts facts = {
+        .base = h->base, .token = s->token, .gate_fd = (uint32_t)s->gate_fd};
     struct sock_fprog *program = (void *)(ops + SCRIPT_PROGRAM);
     program->len = (unsigned short)space_filter_build(filter, &facts);
     program->filter = at_address(there + 16);
     const struct space_script script[] = {
         {SYS_mmap,
-         {h->base + SPACE_SH, SPACE_SH_SIZE + h->alt_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-          (uint64_t)h->slots_fd, s->slot_off + SLOT_SH},
+         {h->base + SPACE_SH, SPACE_SH_SIZE + h->alt_size, PROT_READ | PROT_WRITE,
+          MAP_SHARED | MAP_FIXED, (uint64_t)h->slots_fd, s->slot_off + SLOT_SH},
          SCRIPT_OK},
         {SYS_munmap, {h->base + SPACE_ZYGOTE, PAGE_SIZE}, 0},
         {SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL}, 0},
@@ -372,8 +383,8 @@ static pid_t zygote_request(struct space_host *h, uint64_t off)
         siginfo_t gone = {.si_pid = 0};
         struct timespec pause = {.tv_nsec = 100000000};
         syscall(SYS_futex, &z->done, FUTEX_WAIT, before, &pause, NULL, 0);
-        if (waitid(P_PID, (id_t)h->zygote_pid, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || gone.si_pid ||
-            now_ns() > give_up) {
+        if (waitid(P_PID, (id_t)h->zygote_pid, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+            gone.si_pid || now_ns() > give_up) {
             return -ECHILD;
         }
     }
@@ -406,7 +417,8 @@ int space_zygote_fork(struct space *s)
         return pid;
     }
     s->pid = pid;
-    s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* ours to reap, so it cannot be another's number */
+    s->pidfd =
+        (int)syscall(SYS_pidfd_open, pid, 0); /* ours to reap, so it cannot be another's number */
     s->state = SPACE_STOPPED;
     int err = s->pidfd < 0 ? -errno : space_wait_birth(s);
     memset(s->ops, 0, SCRIPT_PROGRAM + 16 + SPACE_FILTER_MAX * sizeof(struct sock_filter));

@@ -1,0 +1,183 @@
+/* Spaces over time: kicks, being made and used again, dying. */
+#include "host/space_fixture.h"
+
+#include <sys/wait.h>
+
+GUEST_CODE(int3_code, "int3");
+
+/* ---- kicks ---- */
+
+GUEST_CODE(loop_code, "1: incq (%rdi); jmp 1b");
+GUEST_CODE(busy_code, "1: incq (%rdi); syscall; jmp 1b");
+
+static void kick_timer(timer_t timer, uint64_t ns)
+{
+    struct itimerspec at = {.it_value = {.tv_nsec = (long)(ns ? ns : 1)}};
+    timer_settime(timer, 0, &at, NULL);
+}
+
+/** Kicks at random times, into an endless loop and into one that is always on its way in or out.
+ * None is lost, none ends the space, none comes back twice. */
+static void test_kicks(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    timer_t timer;
+    unsigned kicks = 0, other = 0;
+    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct space_regs r = regs_ready();
+        struct space_exit x;
+        bool busy = i & 1;
+        code_put(busy ? busy_code : loop_code, busy ? busy_code_end : loop_code_end);
+        if (i % 3 == 0) { /* a batch on the way */
+            assert_int_equal(host_space_map(s, 0x20000000, DATA_OFF, 16 * PAGE_SIZE, HOST_R), 0);
+        }
+        test_kicked = 0;
+        kick_timer(timer, test_random() % 60000);
+        do {
+            assert_int_equal(host_space_run(s, &r, &x), 0);
+            other += x.event == SPACE_SYSCALL;
+        } while (x.event == SPACE_SYSCALL && busy);
+        assert_int_equal(x.event, SPACE_KICKED);
+        kicks++;
+    }
+    timer_delete(timer);
+    test_kicked = 0;
+    struct space_regs r = regs_ready();
+    CODE_PUT(int3_code);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    printf("%u kicks, %u calls meanwhile\n", kicks, other);
+    host_space_destroy(s);
+}
+
+/* ---- life and death ---- */
+
+/** From the pool or not, a space is empty and has nothing of its last user. */
+static void test_create_destroy(void **state)
+{
+    (void)state;
+    struct space *many[32];
+    uint64_t start = test_ns();
+    CODE_PUT(loop_code);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct space_regs r = regs_ready();
+        struct space *s = space_ready();
+        code_put(int3_code, int3_code_end);
+        assert_int_equal(run(s, &r).vector, VEC_BP);
+        host_space_destroy(s);
+    }
+    uint64_t pooled = test_ns();
+    for (unsigned round = 0; round < 10; round++) {
+        for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
+            struct space_regs r = regs_ready();
+            assert_int_equal(host_space_create(&test_vcpu, &many[i]), 0);
+            assert_int_equal(run(many[i], &r).vector, VEC_PF);
+        }
+        for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
+            host_space_destroy(many[i]);
+        }
+    }
+    printf("create, run, destroy: %.1f us pooled, %.1f us in batches of 32\n",
+           (double)(pooled - start) / 1e3 / 10000, (double)(test_ns() - pooled) / 1e3 / 320);
+}
+
+static void test_fresh_state(void **state)
+{
+    (void)state;
+    static const uint8_t zero[256];
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    size_t len;
+    CODE_PUT(int3_code);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    memset(host_space_xsave(s, &len) + 160, 0x5a, 256);
+    assert_int_equal(run(s, &r).vector, VEC_GP); /* the hlt after it */
+    host_space_destroy(s);
+    struct space *again;
+    assert_int_equal(host_space_create(&test_vcpu, &again), 0);
+    assert_ptr_equal(again, s);
+    const uint8_t *image = host_space_xsave(again, &len);
+    assert_memory_equal(image + 160, zero, sizeof(zero));
+    assert_int_equal(host_space_map(again, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
+    r = regs_ready();
+    assert_int_equal(run(again, &r).vector, VEC_BP);
+    image = host_space_xsave(again, &len);
+    assert_memory_equal(image + 160, zero, sizeof(zero));
+    host_space_destroy(again);
+}
+
+/** The space's process dies from outside: reported, and the next one works. */
+static void test_killed_from_outside(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_regs r = regs_ready();
+    CODE_PUT(int3_code);
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    kill(s->pid, SIGKILL);
+    uint64_t start = test_ns();
+    assert_int_equal(run(s, &r).event, SPACE_DEAD);
+    assert_true(test_ns() - start < 1000000000);
+    assert_int_equal(host_space_sync(s), -ESRCH);
+    assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R), -ESRCH);
+    host_space_destroy(s);
+    s = space_ready();
+    r = regs_ready();
+    assert_int_equal(run(s, &r).vector, VEC_BP);
+    host_space_destroy(s);
+}
+
+/** A vCPU task that is killed takes its zygote and spaces with it. */
+static void test_nothing_stays(void **state)
+{
+    (void)state;
+    int pids[2];
+    pid_t found[12] = {0};
+    assert_int_equal(pipe(pids), 0);
+    pid_t task = fork();
+    if (task == 0) {
+        struct space *ours;
+        if (host_space_create(&test_vcpu, &ours) ==
+            0) { /* their place is taken: host_space_setup wants it */
+            munmap(ours->host->slots, ours->host->slot_count * (size_t)SLOT_SIZE + PAGE_SIZE);
+        }
+        if (host_space_setup(&test_vcpu) == 0) {
+            for (unsigned i = 0; i < ARRAY_LEN(found) - 1; i++) {
+                struct space *s;
+                found[i] = host_space_create(&test_vcpu, &s) == 0 ? s->pid : 0;
+                found[ARRAY_LEN(found) - 1] = s ? s->host->zygote_pid : 0;
+            }
+        }
+        (void)!write(pids[1], found, sizeof(found));
+        pause();
+    }
+    assert_int_equal(read(pids[0], found, sizeof(found)), sizeof(found));
+    kill(task, SIGKILL);
+    assert_int_equal(waitpid(task, NULL, 0), task);
+    uint64_t start = test_ns();
+    for (unsigned i = 0; i < ARRAY_LEN(found); i++) {
+        assert_true(found[i] > 0);
+        while (kill(found[i], 0) == 0 && test_ns() - start < 3000000000u) {
+            usleep(1000);
+        }
+        assert_int_equal(kill(found[i], 0), -1);
+    }
+    close(pids[0]);
+    close(pids[1]);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kicks),         cmocka_unit_test(test_create_destroy),
+        cmocka_unit_test(test_fresh_state),   cmocka_unit_test(test_killed_from_outside),
+        cmocka_unit_test(test_nothing_stays),
+    };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    alarm(100);
+    return cmocka_run_group_tests(tests, fixture_setup, NULL);
+}

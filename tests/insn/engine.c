@@ -1,0 +1,146 @@
+/* The engine side: a machine without devices in use, whose vCPU is set to each case's state and run until its exception handler halts. */
+#include "insn/layout.h"
+
+#include "engine/engine.h"
+#include "host/host.h"
+#include "host/linux/arena.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define STACK_SIZE 0x40000u
+#define ERROR_VECTORS 0x00227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP */
+
+int engine_create(void)
+{
+    int rc = arena_create(RAM_BYTES);
+    if (rc) {
+        return rc;
+    }
+    struct vm *vm = &ARENA->vm;
+    vm->engine = &engine_bt;
+    vm->cpu_count = 1;
+    vm->tsc_khz = 1000000;
+    vm->vcpu[0] = arena_alloc(sizeof(struct vcpu));
+    if (!vm->vcpu[0]) {
+        return -ENOMEM;
+    }
+    vm_init(vm);
+    return 0;
+}
+
+/* A vCPU in kernel mode of a 64-bit guest with all that user-level instructions may want. */
+static void set_up_vcpu(struct vcpu *v)
+{
+    struct vcpu_cpuid_config cpuid = {.host_cpuid = host_cpuid, .host_xcr0 = host_xcr0(), .cpu_count = 1,
+                                      .tsc_khz = v->vm->tsc_khz, .deprivileged = true};
+    vcpu_cpuid_init(v, &cpuid);
+    vcpu_reset(v);
+    struct vcpu_entry64 e = {.cr3 = layout_build_guest(v->vm->ram.base), .gdtr = {.base = SYS_GVA + SYS_GDT, .limit = 0x27},
+                             .code_sel = 8, .data_sel = 16};
+    vcpu_set_entry64(v, &e);
+    v->idtr = (struct dtable){.base = SYS_GVA + SYS_IDT, .limit = 0xfff};
+    v->tr = (struct segment){.sel = 0x18, .attr = 0x8b, .limit = 0x67, .base = SYS_GVA + SYS_TSS};
+    v->cr0 |= CR0_MP | CR0_WP;
+    v->cr4 |= CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
+    v->efer |= EFER_NX | EFER_SCE;
+    v->xcr0 = host_xcr0() & 0xe7;
+}
+
+static void set_case(struct vcpu *v, const struct insn_case *c)
+{
+    memcpy(v->gpr, c->gpr, sizeof(v->gpr));
+    v->rip = c->gpc;
+    v->rflags = c->rflags | RFLAGS_FIXED | RFLAGS_IF;
+    v->seg[SEG_GS].base = c->gs;
+    v->seg[SEG_FS].base = c->fs;
+    v->cr2 = 0;
+    v->halted = v->irq_shadow = false;
+    image_make(v->xsave, sizeof(v->xsave), c->fpu);
+}
+
+/* What the exception pushed. */
+static void record(struct result *r, const struct vcpu *v)
+{
+    uint64_t from = v->rip - 1 - (SYS_GVA + SYS_HANDLERS);
+    r->vector = (uint32_t)(from / 16);
+    if (from % 16 || r->vector > 255) {
+        snprintf(r->why, sizeof(r->why), "halted at %#llx", (unsigned long long)v->rip);
+        r->status = RESULT_VM_FAILED;
+        return;
+    }
+    bool has_error = r->vector < 32 && ERROR_VECTORS >> r->vector & 1;
+    uint64_t frame[6];
+    const uint8_t *top = v->vm->ram.base + RAM_SYS + SYS_STACK + PAGE_SIZE;
+    memcpy(frame, top - sizeof(frame), sizeof(frame));
+    memcpy(r->gpr, v->gpr, sizeof(r->gpr));
+    r->error = has_error ? (uint32_t)frame[0] : 0;
+    r->rip = frame[1];
+    r->rflags = frame[3];
+    r->gpr[RSP] = frame[4];
+    r->cr2 = v->cr2;
+    image_flatten(r->image, v->xsave);
+    r->status = RESULT_TRAP;
+}
+
+static void run_case(struct batch *b, struct vcpu *v)
+{
+    unsigned i = b->next;
+    struct result *r = &b->engine[i];
+    struct vm *vm = v->vm;
+    layout_reset(vm->ram.base, &b->c[i], i, false);
+    set_case(v, &b->c[i]);
+    enum engine_exit how;
+    do {
+        how = engine_bt.run(v);
+    } while (how == ENGINE_KICKED && vm_ended(vm) == VM_RUNNING);
+    if (how == ENGINE_HALTED) {
+        record(r, v);
+    } else {
+        r->status = RESULT_VM_FAILED;
+        snprintf(r->why, sizeof(r->why), "%.150s", vm->reason);
+    }
+    layout_collect(vm->ram.base, &b->c[i], i, false, r->page);
+    if (how != ENGINE_HALTED) {
+        b->next++;
+        _exit(0); /* the machine has ended: go on in a new process */
+    }
+}
+
+static struct batch *batch; /* for the code below, which has changed stacks */
+
+static void run_all(void)
+{
+    struct vcpu *v = ARENA->vm.vcpu[0];
+    if (engine_bt.vcpu_init(v)) {
+        _exit(2);
+    }
+    for (; batch->next < batch->count; batch->next++) {
+        if (batch->native[batch->next].status == RESULT_TRAP) {
+            run_case(batch, v);
+        }
+    }
+    engine_bt.vcpu_fini(v);
+    _exit(0);
+}
+
+NORETURN void engine_child(struct batch *b)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct vm *vm = &ARENA->vm;
+    vm->end = vm->end_claimed = 0;
+    ARENA->panic[0] = '\0';
+    ARENA->task[0] = (struct task_shared){.tid = gettid()};
+    batch = b;
+    set_up_vcpu(vm->vcpu[0]);
+    uint8_t *stack = host_private_map(0, STACK_SIZE, HOST_R | HOST_W); /* the process's own is in the window */
+    if (!stack) {
+        _exit(2);
+    }
+    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2" : : "a"(stack + STACK_SIZE), "c"(run_all) : "memory");
+    __builtin_unreachable();
+}

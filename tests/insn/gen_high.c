@@ -1,0 +1,212 @@
+/* Cases at kernel addresses. The native side has other values in the pointers (CASE_R more), so pointers are only used as pointers:
+ * RBX RBP RSI RDI R12 R13 and RSP hold them and are loaded, stored, pushed, copied and moved by lea; R14 R15 R8 hold small indices; the rest
+ * is data. Flags of arithmetic on RSP differ in the sign; such an instruction is followed by one that sets them anew.
+ */
+#include "insn/gen.h"
+
+static const uint8_t pointers[] = {RBX, RBP, RSI, RDI, R12, R13};
+static const uint8_t indices[] = {R14, R15, R8};
+static const uint8_t data[] = {RAX, RCX, RDX, R9, R10, R11};
+
+static unsigned pick(struct gen *g, const uint8_t *from, unsigned n)
+{
+    return from[gen_below(g, n)];
+}
+
+static unsigned pointer(struct gen *g)
+{
+    return gen_chance(g, 25) ? RSP : pick(g, pointers, sizeof(pointers));
+}
+
+static unsigned datum(struct gen *g)
+{
+    return pick(g, data, sizeof(data));
+}
+
+static uint64_t kernel_address(struct gen *g)
+{
+    unsigned r = gen_chance(g, 70) ? REGION_KERNEL : REGION_KERNEL_STACK;
+    uint64_t off = gen_chance(g, 30) ? gen_below(g, 5) * PAGE_SIZE + gen_below(g, 64) - 32 : 0x100 + gen_below(g, 0x1e00);
+    return region[r].gva + align_down(off, 8);
+}
+
+static struct rm memory(struct gen *g)
+{
+    struct rm rm = rm_base(pointer(g), gen_chance(g, 40) ? 0 : (int8_t)gen_random(g));
+    if (gen_chance(g, 30)) {
+        rm.index = (uint8_t)pick(g, indices, sizeof(indices));
+        rm.scale = (uint8_t)(1u << gen_below(g, 4));
+    } else if (gen_chance(g, 12)) {
+        rm = rm_base(pick(g, indices, sizeof(indices)), (int32_t)gen_below(g, 64));
+        rm.seg = gen_chance(g, 80) ? 0x65 : 0x64;
+    } else if (gen_chance(g, 15) && g->c->code == CODE_KERNEL) { /* the code itself */
+        rm = (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1,
+                         .target = code_base[CODE_KERNEL] + 0xf00 + gen_below(g, 0x80)};
+    }
+    return rm;
+}
+
+/* Data and memory. */
+static void compute(struct gen *g)
+{
+    static const uint8_t code[] = {0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b,
+                                   0x85, 0x89, 0x8b, 0x89, 0x8b};
+    struct op op = {.modrm = true, .opcode = code[gen_below(g, sizeof(code))], .reg = (uint8_t)datum(g)};
+    gen_size(g, &op, false);
+    op.rm = gen_chance(g, 70) ? memory(g) : rm_reg(datum(g));
+    op.lock = op.rm.mem && (op.opcode & 3) == 1 && op.opcode < 0x39 && gen_chance(g, 15);
+    if (op.rm.base == GPR_RIP) {
+        op.opcode = 0x8b; /* do not write the code */
+        op.lock = false;
+    }
+    asm_op(g->c, &op);
+}
+
+static void set_flags(struct gen *g)
+{
+    struct op op = {.modrm = true, .opcode = 0x39, .reg = (uint8_t)datum(g), .rm = rm_reg(datum(g))};
+    asm_op(g->c, &op);
+}
+
+static void move_pointer(struct gen *g)
+{
+    struct op op = {.modrm = true, .rexw = true};
+    switch (gen_below(g, 6)) {
+    case 0:
+        op.opcode = 0x89;
+        op.reg = (uint8_t)pointer(g);
+        op.rm = rm_reg(pointer(g));
+        break;
+    case 1: /* store, aligned enough not to be cut in two by a later store */
+        op.opcode = 0x89;
+        op.reg = (uint8_t)pointer(g);
+        op.rm = rm_base(pick(g, pointers, sizeof(pointers)), (int32_t)gen_below(g, 8) * 8);
+        break;
+    case 2:
+        op.opcode = 0x8d;
+        op.reg = (uint8_t)pointer(g);
+        op.rm = rm_base(pointer(g), (int32_t)gen_below(g, 64) * 8 - 256);
+        if (gen_chance(g, 40)) {
+            op.rm.index = (uint8_t)pick(g, indices, sizeof(indices));
+            op.rm.scale = 8;
+        }
+        break;
+    case 3:
+        op.opcode = 0x87;
+        op.reg = (uint8_t)pointer(g);
+        op.rm = rm_reg(pointer(g));
+        break;
+    case 4: /* cmov among pointers */
+        op.map = 1;
+        op.opcode = (uint8_t)(0x40 + gen_below(g, 16));
+        op.reg = (uint8_t)pointer(g);
+        op.rm = rm_reg(pointer(g));
+        break;
+    default:
+        op.opcode = 0x83;
+        op.reg = gen_chance(g, 40) ? 0 : gen_chance(g, 60) ? 5 : 4;
+        op.rm = rm_reg(RSP);
+        op.imm_len = 1;
+        op.imm = op.reg == 4 ? 0xf0 : gen_below(g, 15) * 8;
+        asm_op(g->c, &op);
+        set_flags(g);
+        return;
+    }
+    asm_op(g->c, &op);
+}
+
+static void stack(struct gen *g)
+{
+    struct op op = {0};
+    switch (gen_below(g, 5)) {
+    case 0: case 1:
+        op.opcode = 0x50;
+        op.reg = (uint8_t)(gen_chance(g, 60) ? datum(g) : pointer(g));
+        break;
+    case 2:
+        op.opcode = 0x58;
+        op.reg = (uint8_t)datum(g);
+        break;
+    case 3: {
+        struct op frame = {.modrm = true, .rexw = true, .opcode = 0x8b, .reg = RBP, .rm = rm_reg(RSP)};
+        asm_op(g->c, &frame);
+        op.opcode = 0xc9;
+        op.modrm = false;
+        asm_raw(g->c, (const uint8_t[]){0x90}, 1);
+        asm_raw(g->c, (const uint8_t[]){0xc9}, 1);
+        return;
+    }
+    default:
+        asm_raw(g->c, (const uint8_t[]){0x9c}, 1);
+        op.opcode = 0x58;
+        op.reg = (uint8_t)datum(g);
+        break;
+    }
+    asm_op(g->c, &op);
+}
+
+static void string(struct gen *g)
+{
+    static const uint8_t code[] = {0xa4, 0xa6, 0xaa, 0xac, 0xae};
+    uint8_t p[4];
+    unsigned n = 0, op = code[gen_below(g, sizeof(code))] | gen_chance(g, 60);
+    struct op count = {.opcode = 0xb8, .reg = RCX, .imm_len = 4, .imm = gen_below(g, 40)};
+    if (gen_chance(g, 70)) {
+        asm_op(g->c, &count);
+        p[n++] = gen_chance(g, 80) ? 0xf3 : 0xf2;
+        if ((op & 1) && gen_chance(g, 50)) {
+            p[n++] = 0x48;
+        }
+    }
+    p[n++] = (uint8_t)op;
+    asm_raw(g->c, p, n);
+}
+
+static void flow(struct gen *g)
+{
+    unsigned at = g->c->count;
+    switch (gen_below(g, 4)) {
+    case 0:
+        asm_branch(g->c, 0, 0x70 + gen_below(g, 16), 1, at + 1 + gen_below(g, 3));
+        break;
+    case 1: { /* through a register */
+        struct op jump = {.modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = rm_reg(RBX)};
+        asm_mov_address(g->c, RBX, at + 2 + gen_below(g, 2));
+        asm_op(g->c, &jump);
+        break;
+    }
+    default: /* call and return */
+        if (at + 4 <= CASE_INSNS) {
+            asm_branch(g->c, 0, 0xe8, 4, at + 2);
+            asm_branch(g->c, 0, 0xe9, 4, at + 3);
+            asm_raw(g->c, (const uint8_t[]){0xc3}, 1);
+        }
+        break;
+    }
+}
+
+void gen_high(struct gen *g)
+{
+    static void (*const fn[])(struct gen *) = {compute, compute, compute, compute, move_pointer, move_pointer, stack, stack, string, flow};
+    struct insn_case *c = g->c;
+    g->high = true;
+    c->code = gen_chance(g, 70) ? CODE_KERNEL : CODE_VMALLOC;
+    for (unsigned r = 0; r < GPR_COUNT; r++) {
+        c->gpr[r] = gen_imm(g);
+    }
+    for (unsigned i = 0; i < sizeof(pointers); i++) {
+        c->gpr[pointers[i]] = gen_chance(g, 85) ? kernel_address(g) : region[REGION_USER].gva + gen_below(g, 0x2000);
+    }
+    for (unsigned i = 0; i < sizeof(indices); i++) {
+        c->gpr[indices[i]] = gen_below(g, 32);
+    }
+    c->gpr[RSP] = region[REGION_KERNEL_STACK].gva + align_down(gen_below(g, 0x1f00) + 0x80, 8);
+    c->gs = kernel_address(g);
+    c->fs = kernel_address(g);
+    c->rflags = gen_random(g) & (RFLAGS_ARITH | (gen_chance(g, 10) ? RFLAGS_DF : 0));
+    c->fpu = 0;
+    unsigned wanted = 1 + gen_below(g, 12);
+    while (c->count < wanted) {
+        fn[gen_below(g, ARRAY_LEN(fn))](g);
+    }
+}

@@ -1,0 +1,9 @@
+/* The same with kicks raining on the engine: they find it at any place in translated code, and must change nothing. */
+#include "insn/case.h"
+
+int main(int argc, char **argv)
+{
+    run_init(argc, argv);
+    uint64_t seed = run_env("SEED", run_ms() << 16);
+    return run_random(seed, run_env("COUNT", 0), run_env("MS", run_env("COUNT", 0) ? 3600000 : 8000), true);
+}
