@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # What the shell tests share. Sourced; $RING3 is the program, $BUILD the build folder.
 # A test runs all its checks and ends with `finish`.
 

@@ -1,7 +1,9 @@
-/* The benchmark's first process: says at once that user code runs, then measures a few things and prints them.
+/* The benchmark's first process: says at once that user code runs, then measures a few things and
+ * prints them.
  *
- * The same program runs natively: `bench native BUSYBOX`. Output: "BENCH name value" lines, "BENCH end" last.
- * Each figure is the median of several short batches, so that a hiccup of the host does not count.
+ * The same program runs natively: `bench native BUSYBOX`. Output: "BENCH name value" lines, "BENCH
+ * end" last. Each figure is the median of several short batches, so that a hiccup of the host does
+ * not count.
  */
 #include <sched.h>
 #include <stdint.h>
@@ -152,7 +154,8 @@ static void exec_once(void)
 #define FAULT_PAGES 256
 static void fault_pages(void)
 {
-    char *m = mmap(NULL, FAULT_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *m =
+        mmap(NULL, FAULT_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     madvise(m, FAULT_PAGES * 4096, MADV_NOHUGEPAGE);
     for (int i = 0; i < FAULT_PAGES; i++) {
         ((volatile char *)m)[i * 4096] = 1;

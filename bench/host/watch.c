@@ -1,8 +1,9 @@
 /* watch SECONDS PROGRAM ARGS...: run a machine and time the benchmark's lines from outside.
  *
- * Prints "first_user_ms N" (from the start of the program to the guest's first line), "total_ms N" (to its last), "memory_kb N"
- * (what the program's processes use when it is done, less the guest's RAM where that can be told), and the benchmark's own lines without
- * their first word. Ends the program after "BENCH end". Exit status 1 if that did not come in time.
+ * Prints "first_user_ms N" (from the start of the program to the guest's first line), "total_ms N"
+ * (to its last), "memory_kb N" (what the program's processes use when it is done, less the guest's
+ * RAM where that can be told), and the benchmark's own lines without their first word. Ends the
+ * program after "BENCH end". Exit status 1 if that did not come in time.
  */
 #include <fcntl.h>
 #include <poll.h>

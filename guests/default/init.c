@@ -1,14 +1,17 @@
 /* The default guest's first process.
  *
  * Sets up a small Linux (mounts, host name, loopback), then runs one program and ends the machine:
- *   - no command given: an interactive busybox shell on the console; the machine powers off when it ends
- *   - a command, with a terminal on ring3's side: the command on the console, as in a terminal window
- *   - a command without one: the command with pipes, carried over the console by channel.h's protocol
- * The command's exit status (128 + n for a death by signal n, as shells have it) goes to ring3 by a mark
- * on the console (channel.h). What to run comes in files that ring3 appends to the initramfs.
+ *   - no command given: an interactive busybox shell on the console; the machine powers off when it
+ * ends
+ *   - a command, with a terminal on ring3's side: the command on the console, as in a terminal
+ * window
+ *   - a command without one: the command with pipes, carried over the console by channel.h's
+ * protocol The command's exit status (128 + n for a death by signal n, as shells have it) goes to
+ * ring3 by a mark on the console (channel.h). What to run comes in files that ring3 appends to the
+ * initramfs.
  *
- * The same program is /sbin/poweroff, /sbin/halt and /sbin/reboot: as another process than the first it
- * only asks the kernel.
+ * The same program is /sbin/poweroff, /sbin/halt and /sbin/reboot: as another process than the
+ * first it only asks the kernel.
  */
 #include "init.h"
 
@@ -51,7 +54,8 @@ NORETURN void init_power_off(void)
     }
 }
 
-/* How busybox's poweroff, halt and reboot, which the shell prefers to ours, ask the first process. */
+/* How busybox's poweroff, halt and reboot, which the shell prefers to ours, ask the first process.
+ */
 static void on_power_signal(int sig)
 {
     power(sig == SIGTERM ? "reboot" : "poweroff");
@@ -108,7 +112,8 @@ static void set_up_system(void)
     }
 }
 
-/* The contents of a file of NUL-terminated strings as a NULL-terminated vector; NULL if there is no file. */
+/* The contents of a file of NUL-terminated strings as a NULL-terminated vector; NULL if there is no
+ * file. */
 static char **read_strings(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -173,7 +178,8 @@ int init_shell_status(int wait_status)
     return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-/* Run argv as the session leader of the console; wait for it, and meanwhile for whatever else dies. */
+/* Run argv as the session leader of the console; wait for it, and meanwhile for whatever else dies.
+ */
 static int run_on_terminal(char **argv)
 {
     pid_t child = fork();

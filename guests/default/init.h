@@ -10,14 +10,15 @@
 
 #define NORETURN __attribute__((noreturn))
 
-/** Replace this process by argv (searched in PATH); ends with 126 or 127, having said why, if it cannot. */
+/** Replace this process by argv (searched in PATH); ends with 126 or 127, having said why, if it
+ * cannot. */
 NORETURN void init_exec(char **argv);
 /** A status from wait as shells show it: 0..255. */
 int init_shell_status(int wait_status);
 NORETURN void init_power_off(void);
 
-/** Run argv with three pipes for its standard streams and carry them over the console (descriptors 0
- *  and 1). Returns the exit status when it has ended and all it wrote has left the serial port. */
+/** Run argv with three pipes for its standard streams and carry them over the console (descriptors
+ * 0 and 1). Returns the exit status when it has ended and all it wrote has left the serial port. */
 int init_run_piped(char **argv);
 
 #endif

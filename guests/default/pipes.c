@@ -1,7 +1,7 @@
 /* A command without a terminal: its three streams over one serial line.
  *
- * The console becomes a raw line. Output is read from two pipes and sent between marks; input is asked
- * for by marks and goes into a third pipe. Everything is one poll loop in the first process.
+ * The console becomes a raw line. Output is read from two pipes and sent between marks; input is
+ * asked for by marks and goes into a third pipe. Everything is one poll loop in the first process.
  */
 #include "init.h"
 
@@ -232,7 +232,8 @@ int init_run_piped(char **argv)
             ended = reap(&l, child, &status);
         }
     }
-    /* What it wrote before it ended is in the pipes; what its own children still write is not waited for. */
+    /* What it wrote before it ended is in the pipes; what its own children still write is not
+     * waited for. */
     while (child >= 0 && l.pipe[OUT] >= 0 && forward_output(&l, OUT, CHANNEL_STDOUT)) {
     }
     while (child >= 0 && l.pipe[ERR] >= 0 && forward_output(&l, ERR, CHANNEL_STDERR)) {

@@ -6,8 +6,8 @@
  * doctor*.c    ring3 doctor          guest_files.c the default guest and what is put into it
  * suggest.c    "did you mean"
  *
- * Only this folder prints to the user and picks exit statuses. Messages are one line on standard error, beginning with
- * "ring3 VERB: ".
+ * Only this folder prints to the user and picks exit statuses. Messages are one line on standard
+ * error, beginning with "ring3 VERB: ".
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -29,7 +29,7 @@ int doctor_main(int argc, char **argv);
 struct cli_verb {
     const char *name;
     const char *summary; /* one line, for the list of verbs */
-    const char *help;    /* all of `ring3 help NAME`; NULL: the verb prints it itself, given --help */
+    const char *help; /* all of `ring3 help NAME`; NULL: the verb prints it itself, given --help */
     int (*main)(int argc, char **argv);
 };
 extern const struct cli_verb cli_verbs[]; /* ends with a NULL name */
@@ -39,7 +39,8 @@ const struct cli_verb *cli_find_verb(const char *name);
 /** Print a verb's help; returns the exit status. */
 int cli_print_help(const struct cli_verb *verb);
 
-/** Of `count` names, the one that `word` was probably meant to be, or NULL. names are NUL-terminated. */
+/** Of `count` names, the one that `word` was probably meant to be, or NULL. names are
+ * NUL-terminated. */
 const char *cli_suggest(const char *word, const char *const *names, size_t count);
 
 #endif

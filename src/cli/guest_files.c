@@ -12,9 +12,10 @@
 #define KERNEL_NAME "vmlinuz"
 #define INITRD_NAME "default-guest.cpio"
 
-/* What pays, and why (FACTS §0, §5): no crypto self-tests, no time stamp read per system call, no rewriting of lock
- * prefixes one by one, no mitigations for what the engine already keeps apart. And rebooting by the ACPI register: on a
- * hardware-reduced machine Linux would ask EFI, which is not there, and then try 16-bit code. */
+/* What pays, and why (FACTS §0, §5): no crypto self-tests, no time stamp read per system call, no
+ * rewriting of lock prefixes one by one, no mitigations for what the engine already keeps apart.
+ * And rebooting by the ACPI register: on a hardware-reduced machine Linux would ask EFI, which is
+ * not there, and then try 16-bit code. */
 static const char default_cmdline[] = "console=ttyS0 cryptomgr.notests randomize_kstack_offset=off "
                                       "noreplace-smp mitigations=off reboot=a";
 
@@ -53,7 +54,8 @@ static bool find_file(char *out, size_t size, const char *name, const char *buil
 static int no_file(const char *what)
 {
     fprintf(stderr,
-            "ring3 run: the default guest's %s is not there; in the source tree 'make guest' gets it, or "
+            "ring3 run: the default guest's %s is not there; in the source tree 'make guest' gets "
+            "it, or "
             "name your own with -k and -i\n",
             what);
     return CLI_USAGE;
@@ -168,10 +170,11 @@ static int make_cmdline(const struct run_options *o, struct run_plan *plan)
         const char *base = o->append ? "" : o->kernel ? "console=ttyS0" : default_cmdline;
         len = snprintf(plan->cmdline, sizeof(plan->cmdline), "%s%s", base, more);
     } else {
-        /* A command's terminal is its own: only a panic is worth showing, and it ends the machine. */
-        const char *noise = o->verbose                          ? ""
-                            : plan->console == CONSOLE_PLAIN    ? " quiet"
-                                                                : " quiet loglevel=1 panic=-1";
+        /* A command's terminal is its own: only a panic is worth showing, and it ends the machine.
+         */
+        const char *noise = o->verbose                       ? ""
+                            : plan->console == CONSOLE_PLAIN ? " quiet"
+                                                             : " quiet loglevel=1 panic=-1";
         len = snprintf(plan->cmdline, sizeof(plan->cmdline), "%s%s%s%s", default_cmdline, noise,
                        *more ? " " : "", more);
     }

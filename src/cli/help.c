@@ -6,13 +6,16 @@
 static const char run_help[] =
     "Usage: ring3 run [OPTIONS] [-- CMD ARGS...]\n"
     "\n"
-    "Start a virtual machine on this terminal. Without -k, the default guest: Debian's cloud kernel and\n"
-    "a busybox shell. With CMD, the default guest runs CMD and ends: its output is ring3's output, its\n"
+    "Start a virtual machine on this terminal. Without -k, the default guest: Debian's cloud "
+    "kernel and\n"
+    "a busybox shell. With CMD, the default guest runs CMD and ends: its output is ring3's output, "
+    "its\n"
     "exit status ring3's.\n"
     "\n"
     "  -k, --kernel FILE    kernel: bzImage, or ELF (vmlinux, test guests)\n"
     "  -i, --initrd FILE    initial RAM file system\n"
-    "  -a, --append TEXT    kernel command line: all of it with -k, else added to the default guest's\n"
+    "  -a, --append TEXT    kernel command line: all of it with -k, else added to the default "
+    "guest's\n"
     "  -m, --memory SIZE    RAM, in MB or with suffix K, M, G (default 256M, at least 4M)\n"
     "  -c, --cpus N         processors; only 1 so far\n"
     "      --engine NAME    auto (default) or bt\n"
@@ -40,7 +43,8 @@ static const char run_help[] =
 
 static const char version_help[] = "Usage: ring3 version\n\nPrint the version.\n";
 
-static const char help_help[] = "Usage: ring3 help [COMMAND]\n\nHelp about ring3, or about a command.\n";
+static const char help_help[] =
+    "Usage: ring3 help [COMMAND]\n\nHelp about ring3, or about a command.\n";
 
 const struct cli_verb cli_verbs[] = {
     {"run", "start a virtual machine", run_help, run_main},
@@ -75,7 +79,8 @@ int help_main(int argc, char **argv)
         }
         return cli_print_help(verb);
     }
-    puts("ring3 runs unmodified operating systems in virtual machines, with or without VT-x or SVM.\n"
+    puts("ring3 runs unmodified operating systems in virtual machines, with or without VT-x or "
+         "SVM.\n"
          "\n"
          "Usage: ring3 COMMAND [ARGS...]\n");
     for (const struct cli_verb *v = cli_verbs; v->name; v++) {

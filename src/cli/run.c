@@ -87,8 +87,7 @@ static int run_machine(const struct run_options *o, const struct run_plan *plan)
         bool again = false;
         if (!o->dry_run) {
             monitor_run(m, &result);
-            again = result.end == MONITOR_REBOOT && !o->no_reboot &&
-                    plan->console == CONSOLE_PLAIN;
+            again = result.end == MONITOR_REBOOT && !o->no_reboot && plan->console == CONSOLE_PLAIN;
             status = again ? 0 : run_conclude(o, m, &result);
         }
         monitor_close(m);

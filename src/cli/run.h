@@ -39,18 +39,19 @@ struct run_plan {
     int trace_fd;      /* the event stream goes there, -1: nowhere; opened by run_main */
 };
 
-/** Find the files and decide how to talk to the guest. 0; else CLI_USAGE, said. plan->extra is to be freed either way
- *  (cpio_fini). */
+/** Find the files and decide how to talk to the guest. 0; else CLI_USAGE, said. plan->extra is to
+ * be freed either way (cpio_fini). */
 int run_make_plan(const struct run_options *o, struct run_plan *plan) MUST_CHECK;
 
 /* ---- run_report.c ---- */
 
-/** Print the machine that was built, as --dry-run and --verbose do. why: what the engine's probe said, which begins
- *  with its name. */
-void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan, const char *why,
-                  const struct machine_facts *facts);
-/** Say how the machine ended where that needs saying, and return ring3's exit status. Does not return when ring3 is to
- *  die of a signal. */
-int run_conclude(const struct run_options *o, const struct monitor *m, const struct monitor_result *r);
+/** Print the machine that was built, as --dry-run and --verbose do. why: what the engine's probe
+ * said, which begins with its name. */
+void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan,
+                  const char *why, const struct machine_facts *facts);
+/** Say how the machine ended where that needs saying, and return ring3's exit status. Does not
+ * return when ring3 is to die of a signal. */
+int run_conclude(const struct run_options *o, const struct monitor *m,
+                 const struct monitor_result *r);
 
 #endif

@@ -32,18 +32,30 @@ struct option {
 };
 
 static const struct option options[] = {
-    {"--kernel", OPT_KERNEL, "FILE"},       {"-kernel", OPT_KERNEL, "FILE"},
-    {"-k", OPT_KERNEL, "FILE"},             {"--initrd", OPT_INITRD, "FILE"},
-    {"-initrd", OPT_INITRD, "FILE"},        {"-i", OPT_INITRD, "FILE"},
-    {"--append", OPT_APPEND, "TEXT"},       {"-append", OPT_APPEND, "TEXT"},
-    {"-a", OPT_APPEND, "TEXT"},             {"--memory", OPT_MEMORY, "SIZE"},
-    {"-m", OPT_MEMORY, "SIZE"},             {"--cpus", OPT_CPUS, "N"},
-    {"-smp", OPT_CPUS, "N"},                {"-c", OPT_CPUS, "N"},
-    {"--engine", OPT_ENGINE, "NAME"},       {"--trace", OPT_TRACE, "FILE"},
-    {"--dry-run", OPT_DRY_RUN, NULL},       {"--verbose", OPT_VERBOSE, NULL},
-    {"-v", OPT_VERBOSE, NULL},              {"--stat", OPT_STAT, NULL},
-    {"--no-reboot", OPT_NO_REBOOT, NULL},   {"-no-reboot", OPT_NO_REBOOT, NULL},
-    {"--help", OPT_HELP, NULL},             {"-h", OPT_HELP, NULL},
+    {"--kernel", OPT_KERNEL, "FILE"},
+    {"-kernel", OPT_KERNEL, "FILE"},
+    {"-k", OPT_KERNEL, "FILE"},
+    {"--initrd", OPT_INITRD, "FILE"},
+    {"-initrd", OPT_INITRD, "FILE"},
+    {"-i", OPT_INITRD, "FILE"},
+    {"--append", OPT_APPEND, "TEXT"},
+    {"-append", OPT_APPEND, "TEXT"},
+    {"-a", OPT_APPEND, "TEXT"},
+    {"--memory", OPT_MEMORY, "SIZE"},
+    {"-m", OPT_MEMORY, "SIZE"},
+    {"--cpus", OPT_CPUS, "N"},
+    {"-smp", OPT_CPUS, "N"},
+    {"-c", OPT_CPUS, "N"},
+    {"--engine", OPT_ENGINE, "NAME"},
+    {"--trace", OPT_TRACE, "FILE"},
+    {"--dry-run", OPT_DRY_RUN, NULL},
+    {"--verbose", OPT_VERBOSE, NULL},
+    {"-v", OPT_VERBOSE, NULL},
+    {"--stat", OPT_STAT, NULL},
+    {"--no-reboot", OPT_NO_REBOOT, NULL},
+    {"-no-reboot", OPT_NO_REBOOT, NULL},
+    {"--help", OPT_HELP, NULL},
+    {"-h", OPT_HELP, NULL},
     {"-nographic", OPT_IGNORED, NULL}, /* it always is */
 };
 
@@ -65,8 +77,10 @@ static int unknown_option(const char *word)
         return CLI_USAGE;
     }
     if (word[0] != '-') {
-        fprintf(stderr, "ring3 run: what is %s? A command for the guest comes after --, a kernel after -k\n",
-                word);
+        fprintf(
+            stderr,
+            "ring3 run: what is %s? A command for the guest comes after --, a kernel after -k\n",
+            word);
         return CLI_USAGE;
     }
     return usage(word, "no such option; 'ring3 help run' lists them");
@@ -78,10 +92,23 @@ static int parse_memory(const char *text, struct run_options *o)
     unsigned long long n = strtoull(text, &end, 10);
     unsigned shift = 20;
     switch (*end) {
-    case 'k': case 'K': shift = 10; end++; break;
-    case 'm': case 'M': end++; break;
-    case 'g': case 'G': shift = 30; end++; break;
-    case 't': case 'T': shift = 40; end++; break;
+    case 'k':
+    case 'K':
+        shift = 10;
+        end++;
+        break;
+    case 'm':
+    case 'M': end++; break;
+    case 'g':
+    case 'G':
+        shift = 30;
+        end++;
+        break;
+    case 't':
+    case 'T':
+        shift = 40;
+        end++;
+        break;
     default: break;
     }
     if (end == text || *end || text[0] == '-') {
@@ -175,7 +202,9 @@ int run_parse(int argc, char **argv, struct run_options *o)
         }
     }
     if (o->command && o->initrd) {
-        return usage("-i", "a command after -- runs in the default guest's initrd; leave one of the two away");
+        return usage(
+            "-i",
+            "a command after -- runs in the default guest's initrd; leave one of the two away");
     }
     return 0;
 }

@@ -17,13 +17,13 @@ static void print_size(FILE *f, uint64_t bytes)
     }
 }
 
-void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan, const char *why,
-                  const struct machine_facts *facts)
+void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan,
+                  const char *why, const struct machine_facts *facts)
 {
     const struct kernel_image *k = &facts->kernel;
     fprintf(f, "engine      %s\n", why);
-    fprintf(f, "processors  %u, time stamp counter at %u.%03u MHz\n", o->cpus, facts->tsc_khz / 1000,
-            facts->tsc_khz % 1000);
+    fprintf(f, "processors  %u, time stamp counter at %u.%03u MHz\n", o->cpus,
+            facts->tsc_khz / 1000, facts->tsc_khz % 1000);
     fprintf(f, "memory      ");
     print_size(f, o->ram_size);
     fprintf(f, "\nkernel      %s (", plan->kernel);
@@ -64,8 +64,9 @@ static void print_registers(const struct vcpu *v)
     }
     fprintf(stderr, "rip %016llx  flg %016llx  cpl %u%s\n", (unsigned long long)v->rip,
             (unsigned long long)v->rflags, vcpu_cpl(v), v->halted ? "  halted" : "");
-    fprintf(stderr, "cr0 %016llx  cr2 %016llx  cr3 %016llx  cr4 %016llx\n", (unsigned long long)v->cr0,
-            (unsigned long long)v->cr2, (unsigned long long)v->cr3, (unsigned long long)v->cr4);
+    fprintf(stderr, "cr0 %016llx  cr2 %016llx  cr3 %016llx  cr4 %016llx\n",
+            (unsigned long long)v->cr0, (unsigned long long)v->cr2, (unsigned long long)v->cr3,
+            (unsigned long long)v->cr4);
     for (unsigned i = 0; i < SEG_COUNT && i < ARRAY_LEN(segments); i++) {
         fprintf(stderr, "%s %04x%s", segments[i], v->seg[i].sel, i + 1 < SEG_COUNT ? "  " : "\n");
     }
@@ -94,16 +95,15 @@ static void say(const char *what, const char *reason)
     fprintf(stderr, "ring3 run: %s%s%s\n", what, *reason ? ": " : "", reason);
 }
 
-int run_conclude(const struct run_options *o, const struct monitor *m, const struct monitor_result *r)
+int run_conclude(const struct run_options *o, const struct monitor *m,
+                 const struct monitor_result *r)
 {
     if (o->stat) {
         fputs(monitor_stat(m), stderr);
     }
     switch (r->end) {
-    case MONITOR_POWEROFF:
-        return 0;
-    case MONITOR_STATUS:
-        return r->code;
+    case MONITOR_POWEROFF: return 0;
+    case MONITOR_STATUS: return r->code;
     case MONITOR_REBOOT:
         if (!o->command) {
             return 0;
@@ -114,21 +114,16 @@ int run_conclude(const struct run_options *o, const struct monitor *m, const str
         say("the guest's processor shut down (triple fault)", r->reason);
         print_registers(monitor_vcpu(m, 0));
         return CLI_TRIPLE_FAULT;
-    case MONITOR_GUEST_FAILED:
-        say("the guest cannot go on", r->reason);
-        return CLI_GUEST_FAILED;
-    case MONITOR_QUIT:
-        return CLI_QUIT;
-    case MONITOR_SIGNAL:
-        return die_of(r->code);
+    case MONITOR_GUEST_FAILED: say("the guest cannot go on", r->reason); return CLI_GUEST_FAILED;
+    case MONITOR_QUIT: return CLI_QUIT;
+    case MONITOR_SIGNAL: return die_of(r->code);
     case MONITOR_OUTPUT:
         if (r->code == EPIPE) {
             return die_of(SIGPIPE);
         }
         say("cannot write the guest's output", strerror(r->code));
         return CLI_BROKEN;
-    case MONITOR_BROKEN:
-        break;
+    case MONITOR_BROKEN: break;
     }
     say("failed", r->reason);
     return CLI_BROKEN;

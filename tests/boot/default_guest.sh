@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The default guest: commands, their output, input and exit status; the shell.
 . tests/lib.sh
 export LIMIT=60

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The default guest on a terminal: the shell, the keys, and the terminal's state after every kind of end.
 . tests/lib.sh
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Bad input: one line that says what and what to do, exit status 2, nothing on standard output, before anything runs.
 . tests/lib.sh
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Help, version, --dry-run.
 . tests/lib.sh
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # kill -9 of the monitor, at any time, leaves no process and no file behind.
 . tests/lib.sh
 

@@ -1,7 +1,7 @@
 /* The monitor and the vCPU task, with an engine that is a C function instead of a guest.
  *
- * Each scenario runs a monitor in a child process whose standard streams are pipes; the test sees what a caller of ring3
- * would: output, error output, how it ended.
+ * Each scenario runs a monitor in a child process whose standard streams are pipes; the test sees
+ * what a caller of ring3 would: output, error output, how it ended.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,7 +50,8 @@ static void fake_fini(struct vcpu *v)
     (void)v;
 }
 
-static void fake_stat(struct vcpu *v, void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx)
+static void fake_stat(struct vcpu *v, void (*emit)(void *ctx, const char *name, uint64_t value),
+                      void *ctx)
 {
     (void)v;
     emit(ctx, "fake.answer", 42);
@@ -59,8 +60,12 @@ static void fake_stat(struct vcpu *v, void (*emit)(void *ctx, const char *name, 
 
 static struct engine fake_engine(enum engine_exit (*run)(struct vcpu *v))
 {
-    return (struct engine){.name = "fake", .probe = fake_probe, .vcpu_init = fake_init, .run = run,
-                           .stat = fake_stat, .vcpu_fini = fake_fini};
+    return (struct engine){.name = "fake",
+                           .probe = fake_probe,
+                           .vcpu_init = fake_init,
+                           .run = run,
+                           .stat = fake_stat,
+                           .vcpu_fini = fake_fini};
 }
 
 /* ---- a scenario ---- */
@@ -93,11 +98,22 @@ static const char *write_kernel(void)
         Elf64_Ehdr e;
         Elf64_Phdr p;
     } h = {
-        .e = {.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = 1, .e_entry = 0x100000,
-              .e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr),
-              .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1},
-        .p = {.p_type = PT_LOAD, .p_flags = 7, .p_offset = 0, .p_vaddr = 0x100000, .p_paddr = 0x100000,
-              .p_filesz = sizeof(h), .p_memsz = 4096, .p_align = 4096},
+        .e = {.e_type = ET_EXEC,
+              .e_machine = EM_X86_64,
+              .e_version = 1,
+              .e_entry = 0x100000,
+              .e_phoff = sizeof(Elf64_Ehdr),
+              .e_ehsize = sizeof(Elf64_Ehdr),
+              .e_phentsize = sizeof(Elf64_Phdr),
+              .e_phnum = 1},
+        .p = {.p_type = PT_LOAD,
+              .p_flags = 7,
+              .p_offset = 0,
+              .p_vaddr = 0x100000,
+              .p_paddr = 0x100000,
+              .p_filesz = sizeof(h),
+              .p_memsz = 4096,
+              .p_align = 4096},
     };
     memcpy(h.e.e_ident, "\177ELF\2\1\1", 7);
     snprintf(path, sizeof(path), "/tmp/ring3-test-kernel.%d", getpid());
@@ -120,7 +136,8 @@ static void monitor_child(struct scenario *s, const char *kernel)
 {
     struct engine engine = fake_engine(s->run);
     struct monitor_config cfg = {
-        .machine = {.kernel = kernel, .cmdline = "", .ram_size = 16 << 20, .cpus = 1, .engine = &engine},
+        .machine =
+            {.kernel = kernel, .cmdline = "", .ram_size = 16 << 20, .cpus = 1, .engine = &engine},
         .console = s->mode,
         .token = s->mode == CONSOLE_PLAIN ? NULL : TOKEN,
         .stat = true,
@@ -142,7 +159,8 @@ static void monitor_child(struct scenario *s, const char *kernel)
 /* Feed and drain the child's streams until it has closed them. */
 static void converse(struct scenario *s, pid_t child, int in, int out, int err)
 {
-    struct pollfd fds[3] = {{.fd = in, .events = POLLOUT}, {.fd = out, .events = POLLIN},
+    struct pollfd fds[3] = {{.fd = in, .events = POLLOUT},
+                            {.fd = out, .events = POLLIN},
                             {.fd = err, .events = POLLIN}};
     size_t sent = 0;
     uint64_t start = now_ms();
@@ -182,7 +200,8 @@ static void play(struct scenario *s)
 {
     int in[2], out[2], err[2];
     const char *kernel = write_kernel();
-    s->outcome = mmap(NULL, sizeof(*s->outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    s->outcome =
+        mmap(NULL, sizeof(*s->outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     s->out = calloc(1, OUTPUT_MAX + 1);
     s->err = calloc(1, OUTPUT_MAX + 1);
     assert_int_equal(pipe(in) | pipe(out) | pipe(err), 0);
@@ -297,7 +316,8 @@ static void test_command_mode_is_transparent(void **state)
     done(&s);
 }
 
-/* Takes input as the default guest's init does, and gives it back as output; ends at the end of input. */
+/* Takes input as the default guest's init does, and gives it back as output; ends at the end of
+ * input. */
 static enum engine_exit echo_input(struct vcpu *v)
 {
     struct bus *ports = &v->vm->ports;
@@ -341,7 +361,8 @@ static void test_input(void **state)
     for (size_t i = 0; i < sizeof(input); i++) {
         input[i] = (uint8_t)(i % 251 < 200 ? i * 7 : CHANNEL_ESC);
     }
-    struct scenario s = {.run = echo_input, .mode = CONSOLE_PIPES, .input = input, .input_len = sizeof(input)};
+    struct scenario s = {
+        .run = echo_input, .mode = CONSOLE_PIPES, .input = input, .input_len = sizeof(input)};
     play(&s);
     assert_int_equal(s.outcome->result.end, MONITOR_STATUS);
     assert_int_equal(s.outcome->result.code, 0);

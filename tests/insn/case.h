@@ -111,6 +111,8 @@ void case_assemble(struct insn_case *c, unsigned slot);
 
 /* ---- image.c ---- */
 
+/** Before anything else. */
+void image_init(void);
 /** A standard-format XSAVE image for initial state `which`; size bytes are cleared first. */
 void image_make(uint8_t *xsave, size_t size, uint32_t which);
 /** What of an XSAVE image is compared, in a form of its own. */

@@ -14,11 +14,18 @@ static const struct {
     uint16_t size;
 } extended[] = {{2, 256}, {5, 64}, {6, 512}, {7, 1024}};
 
-static uint32_t offset_of(unsigned component)
+/* Found once: CPUID can be made to fault in a vCPU's process. */
+static uint32_t offset[8];
+static uint64_t present;
+
+void image_init(void)
 {
-    uint32_t out[4];
-    host_cpuid(0xd, component, out);
-    return out[1];
+    present = host_xcr0() & COMPONENTS;
+    for (unsigned i = 0; i < ARRAY_LEN(extended); i++) {
+        uint32_t out[4];
+        host_cpuid(0xd, extended[i].number, out);
+        offset[extended[i].number] = out[1];
+    }
 }
 
 static uint64_t next(uint64_t *x)
@@ -69,7 +76,7 @@ void image_make(uint8_t *xsave, size_t size, uint32_t which)
 {
     static const uint16_t fcw = 0x37f;
     static const uint32_t mxcsr = 0x1f80;
-    uint64_t x = which * 0x9e3779b97f4a7c15ull + 1, bv = host_xcr0() & COMPONENTS;
+    uint64_t x = which * 0x9e3779b97f4a7c15ull + 1, bv = present;
     memset(xsave, 0, size);
     memcpy(xsave, &fcw, 2);
     memcpy(xsave + MXCSR, &mxcsr, 4);
@@ -80,7 +87,7 @@ void image_make(uint8_t *xsave, size_t size, uint32_t which)
     fill(xsave + 160, 256, &x);
     for (unsigned i = 0; i < ARRAY_LEN(extended); i++) {
         if (bv >> extended[i].number & 1) {
-            fill(xsave + offset_of(extended[i].number), extended[i].size, &x);
+            fill(xsave + offset[extended[i].number], extended[i].size, &x);
         }
     }
     memcpy(xsave + XSTATE_BV, &bv, 8);
@@ -110,12 +117,12 @@ void image_flatten(uint8_t out[IMAGE_SIZE], const uint8_t *xsave)
     uint64_t bv;
     size_t at = 512;
     memcpy(&bv, xsave + XSTATE_BV, 8);
-    bv &= host_xcr0();
+    bv &= present;
     memset(out, 0, IMAGE_SIZE);
     flatten_legacy(out, xsave, bv);
     for (unsigned i = 0; i < ARRAY_LEN(extended); i++) {
         if (bv >> extended[i].number & 1) {
-            memcpy(out + at, xsave + offset_of(extended[i].number), extended[i].size);
+            memcpy(out + at, xsave + offset[extended[i].number], extended[i].size);
         }
         at += extended[i].size;
     }

@@ -1,4 +1,5 @@
-/* pty PROGRAM ARGS... < SCRIPT: run a program on a pseudo terminal, typing as the script says; for tests.
+/* pty PROGRAM ARGS... < SCRIPT: run a program on a pseudo terminal, typing as the script says; for
+ * tests.
  *
  * Script lines:   expect TEXT    wait until the output holds TEXT (after what was matched before)
  *                 type TEXT      \r \n \t \\ and \xHH are understood
@@ -7,8 +8,8 @@
  *                 modes          print "raw" or "cooked": the terminal's mode now
  *                 stopped        wait until the program has stopped, as a job
  *                 wait           for the program's end; prints "status N" or "signal N"
- * The program's output goes to standard output at the end of each step. Exit status 1 if an expectation does not come true
- * within EXPECT_MS.
+ * The program's output goes to standard output at the end of each step. Exit status 1 if an
+ * expectation does not come true within EXPECT_MS.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +103,8 @@ static void print_mode(const struct session *s)
     struct termios t;
     tcgetattr(s->slave, &t);
     bool raw = !(t.c_lflag & (ICANON | ECHO | ISIG));
-    bool cooked = (t.c_lflag & ICANON) && (t.c_lflag & ECHO) && (t.c_lflag & ISIG) && (t.c_oflag & OPOST);
+    bool cooked =
+        (t.c_lflag & ICANON) && (t.c_lflag & ECHO) && (t.c_lflag & ISIG) && (t.c_oflag & OPOST);
     printf("\nmode %s\n", raw ? "raw" : cooked ? "cooked" : "odd");
 }
 
@@ -140,8 +142,8 @@ static int signal_number(const char *name)
     static const struct {
         const char *name;
         int number;
-    } known[] = {{"INT", SIGINT}, {"TERM", SIGTERM}, {"KILL", SIGKILL}, {"TSTP", SIGTSTP},
-                 {"CONT", SIGCONT}, {"HUP", SIGHUP}, {"SEGV", SIGSEGV}};
+    } known[] = {{"INT", SIGINT},   {"TERM", SIGTERM}, {"KILL", SIGKILL}, {"TSTP", SIGTSTP},
+                 {"CONT", SIGCONT}, {"HUP", SIGHUP},   {"SEGV", SIGSEGV}};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcmp(name, known[i].name) == 0) {
             return known[i].number;

@@ -5,7 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-_Static_assert(sizeof(struct arena) < ARENA_SIZE / 2, "the arena holds its fixed part and some vCPUs");
+_Static_assert(sizeof(struct arena) < ARENA_SIZE / 2,
+               "the arena holds its fixed part and some vCPUs");
 
 /* A memory object of size bytes, mapped at addr. Returns its descriptor, or -errno. */
 static int map_object(const char *name, uint64_t addr, uint64_t size)
@@ -18,8 +19,8 @@ static int map_object(const char *name, uint64_t addr, uint64_t size)
     void *at = (void *)addr;
     if (ftruncate(fd, (off_t)size) != 0) {
         err = -errno;
-    } else if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                    fd, 0) != at) {
+    } else if (mmap(at, size, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0) != at) {
         err = errno ? -errno : -EEXIST;
     }
     if (err) {

@@ -1,11 +1,12 @@
 /* The memory that the processes of one machine share.
  *
- * A memfd mapped at ARENA_ADDR in the monitor and, since they are forked from it, in every vCPU task: struct
- * vm and what it points to, the tasks' kick words, the console's ring. Guest RAM is another memfd, seen whole
- * at RAM_ADDR. Neither has a name in any file system: when the last process goes, they are gone.
+ * A memfd mapped at ARENA_ADDR in the monitor and, since they are forked from it, in every vCPU
+ * task: struct vm and what it points to, the tasks' kick words, the console's ring. Guest RAM is
+ * another memfd, seen whole at RAM_ADDR. Neither has a name in any file system: when the last
+ * process goes, they are gone.
  *
- * Each field says who writes it; a vCPU task may have been taken over by its guest (DESIGN §4.8), so the
- * monitor checks what it reads from here.
+ * Each field says who writes it; a vCPU task may have been taken over by its guest (DESIGN §4.8),
+ * so the monitor checks what it reads from here.
  */
 #ifndef HOST_LINUX_ARENA_H
 #define HOST_LINUX_ARENA_H
@@ -24,8 +25,8 @@
 /** What others may do to one vCPU task. */
 struct task_shared {
     int kick;    /* futex word: 1 from a kick until its clear; written by all */
-    int waiting; /* 1 while in host_wait; written by the task. Pairs with kick: each side writes its own word
-                  * and then reads the other's, sequentially consistent */
+    int waiting; /* 1 while in host_wait; written by the task. Pairs with kick: each side writes its
+                  * own word and then reads the other's, sequentially consistent */
     int tid;     /* 0 before the task runs; written by it once */
 
     /* The task's own: its timer. */
@@ -36,10 +37,12 @@ struct task_shared {
 
 /** Console output on its way from vCPU tasks to the monitor. */
 struct console_ring {
-    uint32_t in;       /* bytes ever put in; written by the producer. Release, pairs with the monitor's acquire */
-    uint32_t out;      /* bytes ever taken out; written by the monitor; futex word of a blocked producer */
-    int notified;      /* the monitor was told since it last looked */
-    int blocked;       /* a producer waits for room */
+    uint32_t in; /* bytes ever put in; written by the producer. Release, pairs with the monitor's
+                    acquire */
+    uint32_t
+        out; /* bytes ever taken out; written by the monitor; futex word of a blocked producer */
+    int notified; /* the monitor was told since it last looked */
+    int blocked;  /* a producer waits for room */
     uint8_t bytes[CONSOLE_RING_SIZE];
 };
 
@@ -49,10 +52,10 @@ struct arena {
     struct console_ring console;
 
     /* Set by the monitor before any task exists. */
-    int console_event;  /* eventfd: console output, or the machine has ended */
-    int log_level;      /* messages above it are dropped */
+    int console_event; /* eventfd: console output, or the machine has ended */
+    int log_level;     /* messages above it are dropped */
     bool want_stat;
-    bool terminal_raw;  /* a line on the terminal must end in CR LF; also changed while running */
+    bool terminal_raw; /* a line on the terminal must end in CR LF; also changed while running */
 
     /* Written by a task that ends, read by the monitor afterwards. */
     char panic[PANIC_MAX];         /* why, if by host_panic */
@@ -69,8 +72,8 @@ struct arena {
  *  ARENA->vm.ram. 0 or -errno; then nothing is mapped. Once at a time. */
 int arena_create(uint64_t ram_size) MUST_CHECK;
 void arena_destroy(void);
-/** Zeroed memory in the arena, 64-byte aligned, for as long as it lasts; NULL when it is full. Monitor, before
- *  the tasks start. */
+/** Zeroed memory in the arena, 64-byte aligned, for as long as it lasts; NULL when it is full.
+ * Monitor, before the tasks start. */
 void *arena_alloc(size_t size) MUST_CHECK;
 
 #endif

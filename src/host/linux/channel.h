@@ -3,9 +3,9 @@
  * The line carries bytes; CHANNEL_ESC makes the next byte a mark.
  *
  * Whenever the guest was started with a command (`ring3 run -- CMD`):
- *   guest to host   ESC 'x' TOKEN HH \n   the command has ended, exit status HH (two hexadecimal digits)
- * The token is CHANNEL_TOKEN_LEN random characters that only this machine was given: nothing that a
- * program happens to print ends the machine.
+ *   guest to host   ESC 'x' TOKEN HH \n   the command has ended, exit status HH (two hexadecimal
+ * digits) The token is CHANNEL_TOKEN_LEN random characters that only this machine was given:
+ * nothing that a program happens to print ends the machine.
  *
  * Besides, when standard input or output is not a terminal:
  *   guest to host   ESC ESC   one byte 0x10
@@ -15,13 +15,14 @@
  *                   ESC 'w'   room for CHANNEL_WINDOW more bytes of standard input
  *   host to guest   ESC ESC   one byte 0x10
  *                   ESC 'e'   end of standard input
- * Kernel messages come between the marks as they are, and go to standard error; so the command's output
- * is exact. The host sends no byte that it was not given room for (escapes are not counted), so the
- * guest's terminal layer never overflows.
+ * Kernel messages come between the marks as they are, and go to standard error; so the command's
+ * output is exact. The host sends no byte that it was not given room for (escapes are not counted),
+ * so the guest's terminal layer never overflows.
  *
  * Before the machine starts, the host appends to the initramfs: CHANNEL_ARGV, the command and its
  * arguments, each ended by a NUL (absent: an interactive shell); CHANNEL_ENV, environment variables
- * likewise; CHANNEL_TOKEN, the token; CHANNEL_PIPES, an empty file that asks for the second list above.
+ * likewise; CHANNEL_TOKEN, the token; CHANNEL_PIPES, an empty file that asks for the second list
+ * above.
  *
  * Included by the program inside the guest as well: no other headers.
  */

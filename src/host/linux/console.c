@@ -1,5 +1,5 @@
-/* Output and input of the guest's console, in the monitor. Single-threaded; all state is in struct console, but
- * for the ring in the arena, whose bytes and counts are the guest's to spoil. */
+/* Output and input of the guest's console, in the monitor. Single-threaded; all state is in struct
+ * console, but for the ring in the arena, whose bytes and counts are the guest's to spoil. */
 #include "host/linux/console.h"
 
 #include "host/host.h"
@@ -42,19 +42,12 @@ static void emit(struct console *c, uint8_t b)
 static void mark(struct console *c, uint8_t b)
 {
     switch (b) {
-    case CHANNEL_ESC:
-        emit(c, b);
-        break;
+    case CHANNEL_ESC: emit(c, b); break;
     case CHANNEL_STDOUT:
     case CHANNEL_STDERR:
-    case CHANNEL_KERNEL:
-        c->stream = b - '0';
-        break;
-    case CHANNEL_ROOM:
-        c->room = CHANNEL_WINDOW;
-        break;
-    default:
-        break;
+    case CHANNEL_KERNEL: c->stream = b - '0'; break;
+    case CHANNEL_ROOM: c->room = CHANNEL_WINDOW; break;
+    default: break;
     }
 }
 
@@ -79,6 +72,9 @@ static bool continues_exit_mark(const struct console *c, uint8_t b)
 /* One byte from the guest. Emits at most CONSOLE_EXIT_MARK bytes. */
 static void receive(struct console *c, uint8_t b)
 {
+    if (c->exit_status >= 0) {
+        return; /* the command has ended: what follows is the guest going down */
+    }
     if (c->held_len) {
         if (continues_exit_mark(c, b)) {
             c->held[c->held_len++] = b;

@@ -1,8 +1,10 @@
-/* The monitor's side of the guest's console: output from the ring to the standard streams, input from standard
- * input to the serial port, and between them channel.h's protocol when a command runs in the default guest.
+/* The monitor's side of the guest's console: output from the ring to the standard streams, input
+ * from standard input to the serial port, and between them channel.h's protocol when a command runs
+ * in the default guest.
  *
- * Nothing here waits: console_poll_fds names what to wait for, console_step does what is possible now. At most one chunk
- * of output (CONSOLE_CHUNK bytes, a size a pipe takes whole) is taken from the ring before it is written.
+ * Nothing here waits: console_poll_fds names what to wait for, console_step does what is possible
+ * now. At most one chunk of output (CONSOLE_CHUNK bytes, a size a pipe takes whole) is taken from
+ * the ring before it is written.
  */
 #ifndef HOST_LINUX_CONSOLE_H
 #define HOST_LINUX_CONSOLE_H
@@ -30,7 +32,7 @@ struct console {
     bool keys_on; /* the prefix key works: standard input is a raw terminal */
 
     /* output */
-    int stream;                     /* where bytes go: 0 kernel messages, 1, 2 */
+    int stream;                      /* where bytes go: 0 kernel messages, 1, 2 */
     uint8_t held[CONSOLE_EXIT_MARK]; /* what may become a mark, held back */
     size_t held_len;
     uint8_t chunk[CONSOLE_CHUNK];
@@ -44,8 +46,8 @@ struct console {
     enum terminal_key key; /* a key pressed for the monitor to see to; the monitor resets it */
     uint8_t in[2 * CHANNEL_WINDOW + 2];
     size_t in_len, in_done;
-    unsigned room;  /* CONSOLE_PIPES: bytes the guest takes now */
-    bool in_ended;  /* nothing more will be read */
+    unsigned room; /* CONSOLE_PIPES: bytes the guest takes now */
+    bool in_ended; /* nothing more will be read */
 };
 
 void console_init(struct console *c, enum console_mode mode, const char *token, bool keys_on);

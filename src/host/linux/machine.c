@@ -56,7 +56,8 @@ static int map_file(const char *path, const char *what, struct file *f, struct b
     int why = errno;
     close(fd);
     if (f->bytes == MAP_FAILED) {
-        fmt_line(err->text, sizeof(err->text), "cannot map the %s %s: %s", what, path, strerror(why));
+        fmt_line(err->text, sizeof(err->text), "cannot map the %s %s: %s", what, path,
+                 strerror(why));
         return -1;
     }
     return 0;
@@ -101,8 +102,8 @@ static int read_exactly(int fd, uint8_t *to, uint64_t len)
     return 0;
 }
 
-/* The initrd file and, after it, the extra archive, at the place the loader chooses. The archive begins at a
- * multiple of 4 bytes; the kernel skips zeros between archives. */
+/* The initrd file and, after it, the extra archive, at the place the loader chooses. The archive
+ * begins at a multiple of 4 bytes; the kernel skips zeros between archives. */
 static int load_initrd(const struct machine_config *cfg, struct machine_facts *facts, gpa_t *at,
                        struct boot_error *err)
 {
@@ -121,7 +122,8 @@ static int load_initrd(const struct machine_config *cfg, struct machine_facts *f
     int failed = 0;
     if (facts->initrd_len) {
         const char *name = cfg->initrd ? cfg->initrd : "initramfs";
-        failed = boot_place_initrd(&ARENA->vm.ram, &facts->kernel, facts->initrd_len, name, at, err);
+        failed =
+            boot_place_initrd(&ARENA->vm.ram, &facts->kernel, facts->initrd_len, name, at, err);
     }
     if (!failed && facts->initrd_len) {
         uint8_t *to = ram_span(&ARENA->vm.ram, *at, facts->initrd_len);

@@ -1,5 +1,5 @@
-/* From a configuration to a machine in the arena, ready to run: files read, kernel and initrd loaded, tables written,
- * the boot processor in its first state.
+/* From a configuration to a machine in the arena, ready to run: files read, kernel and initrd
+ * loaded, tables written, the boot processor in its first state.
  */
 #ifndef HOST_LINUX_MACHINE_H
 #define HOST_LINUX_MACHINE_H
@@ -13,12 +13,12 @@
 
 /** What to build. Strings are borrowed for the time of the calls that take this. */
 struct machine_config {
-    const char *kernel;  /* path */
-    const char *initrd;  /* path, or NULL */
-    const void *extra;   /* a cpio archive to put after the initrd, or NULL */
+    const char *kernel; /* path */
+    const char *initrd; /* path, or NULL */
+    const void *extra;  /* a cpio archive to put after the initrd, or NULL */
     size_t extra_len;
     const char *cmdline;
-    uint64_t ram_size;   /* bytes, a multiple of the page, MACHINE_RAM_MIN..RAM_MAX */
+    uint64_t ram_size; /* bytes, a multiple of the page, MACHINE_RAM_MIN..RAM_MAX */
     unsigned cpus;
     const struct engine *engine;
 };
@@ -31,8 +31,8 @@ struct machine_facts {
     uint32_t tsc_khz;
 };
 
-/** Build the machine in the arena, which exists and is fresh. `started` is an early reading of clock and counter.
- *  0, or -1 with *err saying what is wrong and what to do. */
+/** Build the machine in the arena, which exists and is fresh. `started` is an early reading of
+ * clock and counter. 0, or -1 with *err saying what is wrong and what to do. */
 int machine_build(const struct machine_config *cfg, const struct tsc_point *started,
                   struct machine_facts *facts, struct boot_error *err) MUST_CHECK;
 

@@ -1,8 +1,9 @@
 /* The monitor process: one loop over standard input and output, the console ring, and signals.
  *
- * Signals are blocked and read from a signalfd; the vCPU tasks lead process groups of their own, so that keys
- * and job control reach only the monitor, which passes on what should be. When the machine has ended, or must, a
- * task has GRACE_MS to leave by itself before it is killed. The monitor is the reaper of everything its tasks leave.
+ * Signals are blocked and read from a signalfd; the vCPU tasks lead process groups of their own, so
+ * that keys and job control reach only the monitor, which passes on what should be. When the
+ * machine has ended, or must, a task has GRACE_MS to leave by itself before it is killed. The
+ * monitor is the reaper of everything its tasks leave.
  */
 #include "host/linux/monitor.h"
 
@@ -28,12 +29,12 @@ struct monitor {
     struct terminal terminal;
     struct console console;
     sigset_t old_signals;
-    int signals;           /* signalfd */
-    int event;             /* eventfd of the console ring */
+    int signals;             /* signalfd */
+    int event;               /* eventfd of the console ring */
     pid_t task[VM_MAX_CPUS]; /* 0: gone */
-    unsigned tasks;        /* running */
-    bool killing;          /* we sent SIGKILL: such a death is no crash */
-    bool decided;          /* *result is final */
+    unsigned tasks;          /* running */
+    bool killing;            /* we sent SIGKILL: such a death is no crash */
+    bool decided;            /* *result is final */
     struct monitor_result *result;
 };
 
@@ -56,7 +57,8 @@ int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct 
     m->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     m->signals = -1;
     if (m->event < 0) {
-        fmt_line(err->text, sizeof(err->text), "the host gives no event counter: %s", strerror(errno));
+        fmt_line(err->text, sizeof(err->text), "the host gives no event counter: %s",
+                 strerror(errno));
         goto fail;
     }
     ARENA->console_event = m->event;
@@ -119,8 +121,8 @@ static void decide(struct monitor *m, enum monitor_end end, int code)
 static void conclude(struct monitor *m)
 {
     static const enum monitor_end ends[] = {
-        [VM_POWEROFF] = MONITOR_POWEROFF,         [VM_REBOOT] = MONITOR_REBOOT,
-        [VM_EXIT_CODE] = MONITOR_STATUS,          [VM_TRIPLE_FAULT] = MONITOR_TRIPLE_FAULT,
+        [VM_POWEROFF] = MONITOR_POWEROFF,   [VM_REBOOT] = MONITOR_REBOOT,
+        [VM_EXIT_CODE] = MONITOR_STATUS,    [VM_TRIPLE_FAULT] = MONITOR_TRIPLE_FAULT,
         [VM_FAILED] = MONITOR_GUEST_FAILED,
     };
     struct monitor_result *r = m->result;
@@ -225,19 +227,14 @@ static void take_signals(struct monitor *m)
     struct signalfd_siginfo info;
     while (read(m->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         switch (info.ssi_signo) {
-        case SIGCHLD:
-            reap(m);
-            break;
-        case SIGTSTP:
-            stop_job(m);
-            break;
+        case SIGCHLD: reap(m); break;
+        case SIGTSTP: stop_job(m); break;
         case SIGCONT:
             /* Somebody sent SIGSTOP, which cannot be caught, and perhaps used the terminal. */
             terminal_suspend(&m->terminal);
             terminal_resume(&m->terminal);
             break;
-        default:
-            decide(m, MONITOR_SIGNAL, (int)info.ssi_signo);
+        default: decide(m, MONITOR_SIGNAL, (int)info.ssi_signo);
         }
     }
 }
@@ -316,7 +313,8 @@ static void loop(struct monitor *m)
 /* Write what the guest still said. A signal, or Ctrl-A x, ends this too. */
 static void drain_output(struct monitor *m)
 {
-    bool wanted = !m->decided || m->result->end == MONITOR_STATUS || m->result->end == MONITOR_BROKEN;
+    bool wanted =
+        !m->decided || m->result->end == MONITOR_STATUS || m->result->end == MONITOR_BROKEN;
     while (wanted && console_pending(&m->console, ARENA) && !m->console.write_error) {
         struct pollfd fds[CONSOLE_POLL_FDS + 1];
         console_poll_fds(&m->console, fds);

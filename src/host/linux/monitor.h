@@ -1,8 +1,8 @@
-/* One virtual machine as a Linux process: the monitor, which owns the terminal, the files and the machine's life,
- * and the vCPU tasks it forks (DESIGN §4.8).
+/* One virtual machine as a Linux process: the monitor, which owns the terminal, the files and the
+ * machine's life, and the vCPU tasks it forks (DESIGN §4.8).
  *
- * monitor_open builds everything and fails before anything runs; monitor_run runs the machine to its end;
- * monitor_close drops it. One machine at a time in a process (the arena has one place).
+ * monitor_open builds everything and fails before anything runs; monitor_run runs the machine to
+ * its end; monitor_close drops it. One machine at a time in a process (the arena has one place).
  */
 #ifndef HOST_LINUX_MONITOR_H
 #define HOST_LINUX_MONITOR_H
@@ -13,11 +13,11 @@
 struct monitor_config {
     struct machine_config machine;
     enum console_mode console;
-    const char *token;  /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
-    bool raw_terminal;  /* standard input is a terminal and goes to the guest key by key */
+    const char *token; /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
+    bool raw_terminal; /* standard input is a terminal and goes to the guest key by key */
     bool stat;
-    int trace_fd;       /* where the event stream goes, -1: nowhere. Borrowed */
-    int log_level;      /* enum log_level */
+    int trace_fd;  /* where the event stream goes, -1: nowhere. Borrowed */
+    int log_level; /* enum log_level */
 };
 
 enum monitor_end {
@@ -41,12 +41,15 @@ struct monitor_result {
 struct monitor; /* opaque */
 
 /** Build the machine. 0; else -1 and *err says what is wrong and what to do. */
-int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct boot_error *err) MUST_CHECK;
+int monitor_open(struct monitor **out, const struct monitor_config *cfg,
+                 struct boot_error *err) MUST_CHECK;
 /** What was built. */
 const struct machine_facts *monitor_facts(const struct monitor *m);
-/** Run to the end, which *result describes. The terminal is as it was before, no process is left. Once. */
+/** Run to the end, which *result describes. The terminal is as it was before, no process is left.
+ * Once. */
 void monitor_run(struct monitor *m, struct monitor_result *result);
-/** After monitor_run: a vCPU's last state, and the event counters ("name value" lines, empty if not asked for). */
+/** After monitor_run: a vCPU's last state, and the event counters ("name value" lines, empty if not
+ * asked for). */
 const struct vcpu *monitor_vcpu(const struct monitor *m, unsigned index);
 const char *monitor_stat(const struct monitor *m);
 void monitor_close(struct monitor *m);

@@ -1,12 +1,12 @@
 /* The vCPU task: a process with its own address space, forked from the monitor, that runs one vCPU.
  *
- * It shares the arena and guest RAM with the monitor and the other tasks; everything else is its own copy.
- * Single-threaded. Functions of host.h that name no vCPU also serve the monitor.
+ * It shares the arena and guest RAM with the monitor and the other tasks; everything else is its
+ * own copy. Single-threaded. Functions of host.h that name no vCPU also serve the monitor.
  *
- * A kick is a word in the arena plus something that makes the task look at it: a futex wake while it waits, a
- * signal otherwise. The timer is a POSIX timer that sends the same signal; it is not moved when a later time is
- * asked for than it is set to: it fires early then, and is set anew (a guest moves its timer far more often than
- * it lets it expire).
+ * A kick is a word in the arena plus something that makes the task look at it: a futex wake while
+ * it waits, a signal otherwise. The timer is a POSIX timer that sends the same signal; it is not
+ * moved when a later time is asked for than it is set to: it fires early then, and is set anew (a
+ * guest moves its timer far more often than it lets it expire).
  */
 #include "host/linux/task.h"
 
@@ -55,7 +55,8 @@ void host_log(enum log_level level, const char *line)
     if ((int)level > ARENA->log_level) {
         return;
     }
-    int len = fmt_line(text, sizeof(text), "ring3: %s%s", line, ARENA->terminal_raw ? "\r\n" : "\n");
+    int len =
+        fmt_line(text, sizeof(text), "ring3: %s%s", line, ARENA->terminal_raw ? "\r\n" : "\n");
     (void)!write(STDERR_FILENO, text, (size_t)len);
 }
 
@@ -287,12 +288,13 @@ static void emit_stat(void *ctx, const char *name, uint64_t value)
 /* Signals as a fresh process has them, whatever the monitor arranged for itself. */
 static void reset_signals(void)
 {
-    static const int monitors[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCHLD, SIGCONT, SIGWINCH,
-                                   SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGPIPE};
+    static const int monitors[] = {SIGINT,   SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCHLD, SIGCONT,
+                                   SIGWINCH, SIGSEGV, SIGBUS, SIGILL,  SIGFPE,  SIGABRT, SIGPIPE};
     for (size_t i = 0; i < ARRAY_LEN(monitors); i++) {
         signal(monitors[i], SIG_DFL);
     }
-    signal(SIGTTOU, SIG_IGN); /* a message to the terminal from outside its foreground group is fine */
+    signal(SIGTTOU,
+           SIG_IGN); /* a message to the terminal from outside its foreground group is fine */
     struct sigaction kick = {.sa_sigaction = on_kick_signal, .sa_flags = SA_SIGINFO};
     sigaction(TASK_KICK_SIGNAL, &kick, NULL);
     sigset_t none;
@@ -303,7 +305,10 @@ static void reset_signals(void)
 /* Go on in fn(index) on the stack that ends at top. */
 NORETURN static void call_on_stack(void *top, void (*fn)(unsigned), unsigned index)
 {
-    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2" : : "a"(top), "c"(fn), "D"(index) : "memory");
+    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2"
+                     :
+                     : "a"(top), "c"(fn), "D"(index)
+                     : "memory");
     __builtin_unreachable();
 }
 

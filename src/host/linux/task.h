@@ -1,4 +1,5 @@
-/* A vCPU's own process, and host.h's groups "time, kicks, waiting" and "the window" as it sees them. */
+/* A vCPU's own process, and host.h's groups "time, kicks, waiting" and "the window" as it sees
+ * them. */
 #ifndef HOST_LINUX_TASK_H
 #define HOST_LINUX_TASK_H
 
@@ -10,11 +11,13 @@
  * *host_kick_flag(v): the timer's signal comes without anybody having set it. */
 #define TASK_KICK_SIGNAL 12 /* SIGUSR2 */
 
-/** Fork the task of vCPU `index` of the machine in the arena. It leads a process group of its own, dies with
- *  the monitor, and ends by itself after the machine has ended. Returns its process id, or -errno. */
+/** Fork the task of vCPU `index` of the machine in the arena. It leads a process group of its own,
+ * dies with the monitor, and ends by itself after the machine has ended. Returns its process id, or
+ * -errno. */
 pid_t task_start(unsigned index) MUST_CHECK;
 
-/** The word that is non-zero from a kick until host_kick_clear, for a look from translated code or a handler. */
+/** The word that is non-zero from a kick until host_kick_clear, for a look from translated code or
+ * a handler. */
 volatile int *host_kick_flag(const struct vcpu *v);
 
 #endif

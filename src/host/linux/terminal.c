@@ -1,6 +1,7 @@
 /* Raw mode and its undoing; the prefix key.
  *
- * State: crash_terminal, because a handler of a fatal signal has no other way to find what to put back.
+ * State: crash_terminal, because a handler of a fatal signal has no other way to find what to put
+ * back.
  */
 #include "host/linux/terminal.h"
 
@@ -45,9 +46,9 @@ static void watch_for_crashes(struct terminal *t)
     }
 }
 
-/* A process that outlives the monitor by an instant: when the monitor is gone without having put the terminal
- * back, it does. In a session of its own, it may set the mode, and signals to our job do not reach it. If
- * somebody else (the shell) has already set a mode, it is left alone. */
+/* A process that outlives the monitor by an instant: when the monitor is gone without having put
+ * the terminal back, it does. In a session of its own, it may set the mode, and signals to our job
+ * do not reach it. If somebody else (the shell) has already set a mode, it is left alone. */
 static pid_t start_guard(const struct terminal *t)
 {
     pid_t monitor = getpid();

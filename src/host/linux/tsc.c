@@ -31,7 +31,8 @@ struct tsc_point tsc_start(void)
 }
 
 /* perf's user page tells time_mult and time_shift: ns = tsc * mult >> shift. Any event has one, a
- * software event of this process is allowed to everybody unless perf is locked altogether. 0 if not to be had. */
+ * software event of this process is allowed to everybody unless perf is locked altogether. 0 if not
+ * to be had. */
 static uint32_t khz_from_perf(void)
 {
     struct perf_event_attr attr = {

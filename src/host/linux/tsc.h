@@ -12,9 +12,9 @@ struct tsc_point {
 
 /** A point for tsc_khz to start from; take it early. */
 struct tsc_point tsc_start(void);
-/** The frequency in kHz, never 0. From the host kernel's own conversion factors where it gives them out (at
- *  once, exact); else measured against the clock since `start`, which takes at least 10 ms in all and is good
- *  to about 10 ppm. */
+/** The frequency in kHz, never 0. From the host kernel's own conversion factors where it gives them
+ * out (at once, exact); else measured against the clock since `start`, which takes at least 10 ms
+ * in all and is good to about 10 ppm. */
 uint32_t tsc_khz(const struct tsc_point *start);
 
 #endif
