@@ -29,9 +29,9 @@ $(B)/default-guest.cpio: $(GUEST_INIT) $(MKCPIO) $(B)/packages/busybox guests/de
 	$(call say,CPIO,$@)
 	$(Q)guests/default/build $(MKCPIO) $(GUEST_INIT) $(B)/packages/busybox $@
 
-# Plain `make` makes the initramfs when busybox has been fetched before, else leaves it to `make run`.
-ifneq ($(wildcard $(B)/packages/busybox),)
-guest-if-there: $(B)/default-guest.cpio
+# Plain `make` makes the guest too when its packages have been fetched before, else leaves that to `make run`.
+ifneq ($(and $(wildcard $(B)/packages/busybox),$(wildcard $(B)/packages/linux-image-*.deb)),)
+guest-if-there: guest
 else
 guest-if-there: $(GUEST_INIT)
 endif

@@ -1,8 +1,12 @@
 /* mkcpio OUTPUT < LIST: make an initramfs from a list, without being root and the same every time.
  *
  * One entry a line, in the order given:
- *   dir PATH MODE        file PATH MODE SOURCE        link PATH TARGET        char PATH MODE MAJOR
- * MINOR Words are separated by blanks; MODE is octal; PATH has no leading slash.
+ *   dir PATH MODE
+ *   file PATH MODE SOURCE
+ *   link PATH TARGET
+ *   char PATH MODE MAJOR MINOR
+ *
+ * Words are separated by blanks; MODE is octal; PATH has no leading slash.
  */
 #include "host/linux/cpio.h"
 

@@ -198,6 +198,15 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
 /** XSAVE/XRSTOR/FXSAVE family through a bounce buffer. */
 bool bt_soft_xsave(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
 
+/* ---- stack.c ---- */
+
+/** Whether bt_stack_execute knows the instruction: push pop call ret pushf leave enter in all near forms. */
+bool bt_stack_handles(const struct insn *in);
+/** Carry it out, v precise. True: done, v advanced (or branched). False: *ex to inject, nothing changed. */
+bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
+/** Where the implied stack operand of an instruction with in->stack lies: below RSP for what pushes, at RSP for what pops, at RBP for leave. */
+uint64_t bt_stack_operand(const struct vcpu *v, const struct insn *in);
+
 /* ---- user.c ---- */
 
 /** v is at CPL 3: run guest user code in its space until the guest kernel or the machine is wanted. */

@@ -532,7 +532,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
 }
 
 /* The bytes at gpc could not be fetched or are too long: raise what the processor would. */
-static enum bt_next fetch_callout(struct ctx *c)
+static enum bt_next fetch_callout(struct ctx *c, uint32_t block)
 {
     uint8_t byte[INSN_MAX_LEN];
     c->v->rip = c->gpc;
@@ -542,7 +542,8 @@ static enum bt_next fetch_callout(struct ctx *c)
         }
         struct insn in;
         if (insn_decode(&in, byte, i + 1) == INSN_OK) {
-            return BT_DISPATCH; /* it can be fetched after all: the mapping has changed */
+            cache_kill(c->b->cache, block); /* it can be fetched after all: the mapping has changed */
+            return BT_DISPATCH;
         }
     }
     raise(&c->ex, VEC_GP);
@@ -594,7 +595,7 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
     }
     bt_pull(b);
     if (co->kind == CALLOUT_FETCH) {
-        return fetch_callout(&c);
+        return fetch_callout(&c, co->block);
     }
     enum bt_next next;
     if (co->kind == CALLOUT_STRING) {

@@ -123,20 +123,23 @@ static bool do_popf(struct ctx *c)
     return true;
 }
 
-static bool do_enter(struct ctx *c)
+/* enter, 16-bit leave, lea to SP; what else the translator could not rewrite ends the machine. */
+static bool do_other(struct ctx *c)
 {
-    struct vcpu *v = c->v;
-    uint64_t rbp = v->gpr[RBP];
-    if (c->in->opcode != 0xc8 || c->in->map != 0 || (c->in->imm2 & 31)) {
-        vm_fail(v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite", (unsigned long long)c->gpc);
-        c->next = BT_STOP;
+    c->next = BT_DISPATCH;
+    if (bt_stack_handles(c->in)) {
+        c->v->rip = c->gpc;
+        return bt_stack_execute(c->b, c->in, &c->ex);
+    }
+    if (c->in->map == 0 && c->in->encoding == INSN_LEGACY && c->in->opcode == 0x8d) {
+        struct insn plain = *c->in;
+        plain.seg = SEG_NONE;
+        uint64_t ea = bt_effective_address(c->v, &plain, c->v->rip);
+        c->v->gpr[RSP] = (c->v->gpr[RSP] & ~0xffffull) | (ea & 0xffff);
         return true;
     }
-    if (!mmu_write(v, v->gpr[RSP] - 8, &rbp, 8, MMU_WRITE, &c->ex)) {
-        return false;
-    }
-    v->gpr[RBP] = v->gpr[RSP] - 8;
-    v->gpr[RSP] = v->gpr[RBP] - (uint64_t)(c->in->imm & 0xffff);
+    vm_fail(c->v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite", (unsigned long long)c->gpc);
+    c->next = BT_STOP;
     return true;
 }
 
@@ -166,7 +169,7 @@ callout_fn callout_flow_handler(uint8_t cls)
     case CLS_POPF:
         return do_popf;
     case CLS_PLAIN: case CLS_FPU:
-        return do_enter;
+        return do_other;
     default:
         return NULL;
     }

@@ -48,7 +48,8 @@ void bt_push(struct bt_cpu *b)
     b->gpr[RSP] += BT_R;
     b->flags = (v->rflags & FLAGS_NATIVE) | RFLAGS_FIXED | RFLAGS_IF;
     b->vif = (uint32_t)(v->rflags & RFLAGS_IF);
-    b->vsys = (uint32_t)(v->rflags & ~(uint64_t)(FLAGS_NATIVE | RFLAGS_FIXED | RFLAGS_IF));
+    /* RF ends with the instruction it was loaded for, and there are no instruction breakpoints it could hold off. */
+    b->vsys = (uint32_t)(v->rflags & ~(uint64_t)(FLAGS_NATIVE | RFLAGS_FIXED | RFLAGS_IF | RFLAGS_RF));
 }
 
 void bt_reload_segments(struct bt_cpu *b)
@@ -150,6 +151,9 @@ static enum bt_next general_fault(struct bt_cpu *b, uint64_t gpc, uint32_t block
     if (!cache_is_soft(b->cache, gpc) && bt_reaches_canonical(b)) {
         make_soft(b, gpc, block);
         return BT_DISPATCH;
+    }
+    if (bt_stack_outside(b)) {
+        return bt_emulate_one(b);
     }
     if (ex.vector == VEC_GP) { /* our segment prefix hides that SS was the default */
         ex.vector = bt_general_vector(b);

@@ -18,6 +18,9 @@ enum bt_next bt_step(struct bt_cpu *b);
 enum bt_next bt_emulate_one(struct bt_cpu *b);
 /** v is at an instruction that got #GP or #SS: whether its memory operand is canonical for the guest, so that only our window was at fault. */
 bool bt_reaches_canonical(struct bt_cpu *b);
+/** v is at an instruction that got #GP or #SS: whether it is a push, pop, call, ret, leave or xlat whose implied operand is canonical but outside the window:
+ *  for bt_emulate_one. */
+bool bt_stack_outside(struct bt_cpu *b);
 /** An implied stack operand at gva lies where the window cannot map it. */
 enum bt_next bt_stack_fault(struct bt_cpu *b, uint64_t gva, unsigned access);
 

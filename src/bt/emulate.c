@@ -23,29 +23,26 @@ static bool is_string(const struct insn *in)
     return in->cls >= CLS_MOVS && in->cls <= CLS_SCAS;
 }
 
-/* Push, call: the stack write itself goes to a code page or outside the window. */
-static bool push_value(struct bt_cpu *b, const struct insn *in, uint64_t *value)
+static bool is_xlat(const struct insn *in)
 {
-    struct vcpu *v = b->v;
-    uint64_t next = v->rip + in->len;
-    if (in->map == 0 && in->opcode >= 0x50 && in->opcode <= 0x57) {
-        *value = v->gpr[in->reg];
-        v->rip = next;
-    } else if (in->map == 0 && (in->opcode == 0x68 || in->opcode == 0x6a)) {
-        *value = (uint64_t)in->imm;
-        v->rip = next;
-    } else if (in->cls == CLS_CALL_REL) {
-        *value = next;
-        v->rip = next + (uint64_t)in->imm;
-    } else if (in->cls == CLS_CALL_IND && !in->mem) {
-        *value = next;
-        v->rip = v->gpr[in->rm];
-    } else if (in->cls == CLS_PUSHF) {
-        *value = v->rflags & ~(uint64_t)(RFLAGS_RF | RFLAGS_VM);
-        v->rip = next;
-    } else {
+    return in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xd7;
+}
+
+static uint64_t xlat_address(const struct vcpu *v, const struct insn *in)
+{
+    uint64_t gva = v->gpr[RBX] + (uint8_t)v->gpr[RAX];
+    gva = in->addrsize == 4 ? (uint32_t)gva : gva;
+    return gva + (in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0);
+}
+
+static bool xlat(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex)
+{
+    uint8_t value;
+    if (!mmu_read(b->v, xlat_address(b->v, in), &value, 1, MMU_READ, ex)) {
         return false;
     }
+    b->v->gpr[RAX] = (b->v->gpr[RAX] & ~0xffull) | value;
+    b->v->rip += in->len;
     return true;
 }
 
@@ -59,7 +56,6 @@ enum bt_next bt_emulate_one(struct bt_cpu *b)
 {
     struct insn in;
     struct vcpu_exception ex;
-    struct vcpu *v = b->v;
     if (!decode_at(b, &in)) {
         return unsupported(b, "its bytes cannot be read");
     }
@@ -69,26 +65,16 @@ enum bt_next bt_emulate_one(struct bt_cpu *b)
     if (in.cls == CLS_XSAVE || in.cls == CLS_XRSTOR) {
         return bt_soft_xsave(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
+    if (bt_stack_handles(&in)) {
+        return bt_stack_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
+    }
+    if (is_xlat(&in)) {
+        return xlat(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
+    }
     if (in.mem && (in.mem_read || in.mem_write)) {
         return bt_soft_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
-    uint64_t rip = v->rip, value;
-    if (!push_value(b, &in, &value)) {
-        return unsupported(b, "stack access");
-    }
-    if (!mmu_write(v, v->gpr[RSP] - 8, &value, 8, MMU_WRITE, &ex)) {
-        v->rip = rip;
-        return bt_inject(b, &ex);
-    }
-    v->gpr[RSP] -= 8;
-    return BT_DISPATCH;
-}
-
-static uint64_t stack_address(const struct vcpu *v, const struct insn *in)
-{
-    bool down = (in->map == 0 && ((in->opcode >= 0x50 && in->opcode <= 0x57) || in->opcode == 0x68 || in->opcode == 0x6a ||
-                                  in->opcode == 0xff)) || in->cls == CLS_CALL_REL || in->cls == CLS_PUSHF;
-    return v->gpr[RSP] - (down ? 8 : 0);
+    return unsupported(b, "no memory operand");
 }
 
 bool bt_reaches_canonical(struct bt_cpu *b)
@@ -102,7 +88,7 @@ bool bt_reaches_canonical(struct bt_cpu *b)
         bool src = in.cls != CLS_STOS && in.cls != CLS_SCAS, dst = in.cls != CLS_LODS;
         return (!src || gva_canonical(v->gpr[RSI])) && (!dst || gva_canonical(v->gpr[RDI]));
     }
-    if (in.stack && !gva_canonical(stack_address(v, &in))) {
+    if (in.stack && !gva_canonical(bt_stack_operand(v, &in))) {
         return false;
     }
     if (!in.mem) {
@@ -110,6 +96,16 @@ bool bt_reaches_canonical(struct bt_cpu *b)
     }
     uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in);
     return gva_canonical(ea) && !bt_in_window(ea, in.mem_size ? in.mem_size : 1);
+}
+
+bool bt_stack_outside(struct bt_cpu *b)
+{
+    struct insn in;
+    if (!decode_at(b, &in) || !(bt_stack_handles(&in) || is_xlat(&in))) {
+        return false;
+    }
+    uint64_t at = is_xlat(&in) ? xlat_address(b->v, &in) : bt_stack_operand(b->v, &in);
+    return gva_canonical(at) && !bt_in_window(at, 8);
 }
 
 uint8_t bt_general_vector(struct bt_cpu *b)
@@ -120,7 +116,7 @@ uint8_t bt_general_vector(struct bt_cpu *b)
         return VEC_GP;
     }
     bool stack_based = in.mem && in.seg == SEG_NONE && (in.base == RSP || in.base == RBP);
-    bool bad_stack = in.stack && !gva_canonical(stack_address(v, &in));
+    bool bad_stack = in.stack && !gva_canonical(bt_stack_operand(v, &in));
     bool bad_operand = stack_based && !gva_canonical(bt_effective_address(v, &in, v->rip + in.len));
     return bad_stack || bad_operand ? VEC_SS : VEC_GP;
 }
@@ -130,6 +126,7 @@ enum bt_next bt_stack_fault(struct bt_cpu *b, uint64_t gva, unsigned access)
     struct mmu_xlat x;
     struct vcpu_exception ex;
     if (!mmu_walk(b->v, gva, access, &x, &ex)) {
+        ex.vector = ex.vector == VEC_GP ? bt_general_vector(b) : ex.vector;
         return bt_inject(b, &ex);
     }
     return bt_emulate_one(b);

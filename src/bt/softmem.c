@@ -226,6 +226,9 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
         return false;
     }
     struct vcpu *v = b->v;
+    if (bt_stack_handles(&in)) {
+        return bt_stack_execute(b, &in, ex);
+    }
     if (!in.mem || !in.mem_size || in.mem_size > 512 || (in.encoding != INSN_LEGACY && (in.reg_write & (1u << RSP)))) {
         vm_fail(v->vm, "cannot emulate the guest kernel's instruction %02x %02x %02x %02x %02x at %#llx", bytes[0], bytes[1], bytes[2],
                 bytes[3], bytes[4], (unsigned long long)v->rip);
@@ -242,7 +245,7 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
         return false;
     }
     bool direct = count == 1 && p[0].host;
-    uint8_t *at = direct ? p[0].host : b->bounce;
+    uint8_t *at = direct ? p[0].host : b->bounce + (ea & 63); /* as aligned as the operand: some demand it */
     for (unsigned i = 0, off = 0; !direct && i < count; off += p[i].len, i++) {
         if (p[i].host) {
             memcpy(at + off, p[i].host, p[i].len);

@@ -50,7 +50,8 @@ void tr_encode(struct emit *e, const struct insn *in, const uint8_t *bytes, cons
         emit_u8(e, how->seg);
     }
     for (unsigned i = 0; i < in->opcode_off; i++) {
-        if (!is_seg_prefix(bytes[i])) {
+        bool truncates = bytes[i] == 0x67 && in->mem && how->mem == MEM_REG; /* the register holds a host address */
+        if (!is_seg_prefix(bytes[i]) && !truncates) {
             emit_u8(e, bytes[i]);
         }
     }
@@ -173,6 +174,10 @@ static void tr_lea(struct tr *t)
     const struct insn *in = t->in;
     unsigned dst = in->reg;
     struct encode keep = {.rsp_to = GPR_NONE};
+    if (in->opsize == 2 && dst == RSP) {
+        tr_callout(t, CALLOUT_INSN);
+        return;
+    }
     if (in->base == GPR_RIP) {
         uint64_t target = t->next + (uint64_t)(int64_t)in->disp;
         target = in->addrsize == 4 ? (uint32_t)target : target;
@@ -236,6 +241,10 @@ static void tr_lea(struct tr *t)
 /* leave: RSP := RBP, pop RBP. The load comes first, so that a fault leaves everything as it was. */
 static void tr_leave(struct tr *t)
 {
+    if (t->in->opsize == 2) {
+        tr_callout(t, CALLOUT_INSN);
+        return;
+    }
     tr_spill(t, RAX);
     emit_lea(&t->e, RAX, RBP, GPR_NONE, 1, 8);
     emit_u8(&t->e, 0x65); /* mov rbp, gs:[rbp] */

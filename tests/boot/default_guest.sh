@@ -58,12 +58,20 @@ timeout 60 "$RING3" run -- sh -c 'echo a; echo b >&2' >"$scratch/both" 2>&1 </de
 timeout 60 "$RING3" run -- yes </dev/null 2>/dev/null | head -n 1 >"$scratch/out"
 expect_exactly out 'y\n' "yes | head"
 
-# power-off ends it well, also with -k; what the kernel says goes to standard output then
+# power-off ends it well
 run "$RING3" run -- poweroff </dev/null
 expect_status 0 poweroff
+
+# with -k the kernel's messages are output too; a panic reboots as the command line says
 run "$RING3" run -k "$BUILD/kernel/vmlinuz" -i "$BUILD/default-guest.cpio" \
-    -a 'console=ttyS0 cryptomgr.notests panic=-1 rdinit=/sbin/poweroff' --no-reboot </dev/null
+    -a 'console=ttyS0 cryptomgr.notests panic=-1 reboot=a rdinit=/bin/true' --no-reboot </dev/null
+expect_status 0 "kernel messages"
 expect_text out "Linux version" "kernel messages"
+expect_text out "Kernel panic" "kernel messages"
+run "$RING3" run -a rdinit=/bin/true -- ls </dev/null
+expect_status 126 "a panic under a command"
+expect_text err "Kernel panic" "a panic under a command"
+expect_text err "rebooted before the command ended" "a panic under a command"
 
 # the counters
 run "$RING3" run --stat -- true </dev/null

@@ -68,6 +68,15 @@ static void plain(uint64_t at, uint64_t rights)
     }
 }
 
+/* A write that faulted somewhere in the second page: in which order long images are written is the processor's affair. */
+static void in_second(uint64_t at)
+{
+    CHECK_EQ(trap.vector, VEC_PF);
+    CHECK_EQ(trap.error, PF_W);
+    CHECK_EQ(trap.rip, probe.start);
+    CHECK_EQ(trap_cr2 & ~(KB4 - 1), at + KB4);
+}
+
 static void wide(uint64_t at, uint64_t rights)
 {
     static uint8_t zero[16];
@@ -82,14 +91,14 @@ static void wide(uint64_t at, uint64_t rights)
     TRY_IN("movdqu %%xmm0, (%0)", "r"(va));
     EXPECT_PF(PF_W, at + KB4);
     TRY_IN("fnsave (%0)", "r"(at + KB4 - 50));
-    EXPECT_PF(PF_W, at + KB4);
+    in_second(at);
     second(at, rights);
     CHECK_EQ(*(uint8_t *)va, 0x66);
     TRY_IN("fxsave (%0)", "r"(at + KB4 - 256));
     EXPECT_NOTHING();
     second(at, 0);
     TRY_IN("fxsave (%0)", "r"(at + KB4 - 256));
-    EXPECT_PF(PF_W, at + KB4);
+    in_second(at);
     second(at, rights);
     TRY_IN("cmpxchg16b (%0)", "r"(at + KB4 - 8));
     EXPECT_FAULT(VEC_GP, 0);

@@ -252,6 +252,8 @@ static void test_forged_stop(void **state)
     }
 }
 
+GUEST_CODE(honest_write, "incq (%rdi)");
+
 /** With the gate open, enter the stub at offset at with registers that make trouble. Whether the
  * task's operations were done. */
 static bool forged_entry(uint64_t at)
@@ -268,6 +270,7 @@ static bool forged_entry(uint64_t at)
     if (done) {
         /* Parked, though perhaps with a stack of its own: it must take the registers it is given.
          */
+        CODE_PUT(honest_write);
         r = regs_ready();
         r.gpr[RBX] = 39;
         x = run_once(s, &r);

@@ -57,7 +57,6 @@ struct insn_case {
     uint64_t rflags;     /* arithmetic, DF, ID */
     uint64_t gs, fs;     /* bases */
     uint32_t fpu;        /* which of the initial FPU states */
-    uint64_t flags_mask; /* final flags to compare, besides the always ignored ones */
 
     /* case_assemble makes these, for one slot. A fixed case gives bytes and length itself. */
     uint8_t bytes[CASE_CODE_MAX];

@@ -46,6 +46,23 @@ static uint32_t known_error(const struct result *res)
     return res->error & ~(PF_U | (res->cr2 >= USER_END ? PF_P : 0));
 }
 
+/* The translator leaves wrong flags behind add, sub and and of RSP where it sees nobody who reads them (docs/limits.md). */
+static uint64_t flags_compared(const struct insn_case *c)
+{
+    struct insn in;
+    for (unsigned at = 0; at < c->len; at += in.len) {
+        if (insn_decode(&in, c->bytes + at, c->len - at) != INSN_OK) {
+            break;
+        }
+        unsigned ext = (in.modrm >> 3) & 7;
+        bool immediate = in.map == 0 && in.encoding == INSN_LEGACY && (in.opcode == 0x81 || in.opcode == 0x83);
+        if (immediate && !in.mem && in.rm == RSP && (ext == 0 || ext == 4 || ext == 5)) {
+            return FLAGS_COMPARED & ~RFLAGS_ARITH;
+        }
+    }
+    return FLAGS_COMPARED;
+}
+
 static void compare_registers(struct report *r, const struct insn_case *c, const struct result *n, const struct result *e)
 {
     static const char *const name[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -58,7 +75,8 @@ static void compare_registers(struct report *r, const struct insn_case *c, const
             compare_number(r, "cr2", n->cr2, e->cr2);
         }
     }
-    compare_number(r, "rflags", n->rflags & FLAGS_COMPARED & c->flags_mask, e->rflags & FLAGS_COMPARED & c->flags_mask);
+    uint64_t flags = flags_compared(c);
+    compare_number(r, "rflags", n->rflags & flags, e->rflags & flags);
     for (unsigned i = 0; i < GPR_COUNT; i++) {
         compare_number(r, name[i], n->gpr[i], e->gpr[i]);
     }
@@ -137,6 +155,11 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
             layout_page_name(p, name, sizeof(name));
             differ(&r, "  %s differs\n", name);
         }
+    }
+    /* A branch to a non-canonical address faults at the branch on Intel's processors, at its target on AMD's and in the engine. */
+    bool wild = n->vector == VEC_GP && e->vector == VEC_GP && !gva_canonical(e->rip);
+    if (r.any && wild) {
+        return SKIPPED_FORBIDDEN;
     }
     if (r.any && (forbidden(b, n) || forbidden(b, e))) {
         return SKIPPED_FORBIDDEN;

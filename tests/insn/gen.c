@@ -227,7 +227,6 @@ void case_generate(struct insn_case *c, uint64_t seed)
     struct gen g = {.c = c, .x = seed * 0xd1342543de82ef95ull + 0x5851f42d4c957f2dull};
     memset(c, 0, sizeof(*c));
     c->seed = seed;
-    c->flags_mask = ~0ull;
     place(&g);
     if (gen_chance(&g, 20)) {
         gen_high(&g);

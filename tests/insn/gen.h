@@ -13,7 +13,6 @@ struct gen {
     uint64_t x;             /* random state */
     uint8_t holds[GPR_COUNT];
     unsigned rsp_percent;   /* how often a register operand is RSP */
-    bool high;              /* guest at kernel addresses */
 };
 
 /* gen.c */

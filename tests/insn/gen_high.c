@@ -1,12 +1,15 @@
 /* Cases at kernel addresses. The native side has other values in the pointers (CASE_R more), so pointers are only used as pointers:
- * RBX RBP RSI RDI R12 R13 and RSP hold them and are loaded, stored, pushed, copied and moved by lea; R14 R15 R8 hold small indices; the rest
- * is data. Flags of arithmetic on RSP differ in the sign; such an instruction is followed by one that sets them anew.
+ *
+ * RBX RSI RDI R12 R13 point to data, aligned to 16; data operations take the first 8 bytes of each 16, pointers are stored in the second 8;
+ * RSP and RBP point to the stack, which gets anything; what is popped loses its upper half. R14 R15 R8 are small indices, R11 is for jumps, the
+ * rest is data. Flags of arithmetic on RSP differ in the sign: an instruction behind it sets them anew. What belongs together for these
+ * reasons is one `struct ins`, so that minimising does not part it.
  */
 #include "insn/gen.h"
 
-static const uint8_t pointers[] = {RBX, RBP, RSI, RDI, R12, R13};
+static const uint8_t pointers[] = {RBX, RSI, RDI, R12, R13};
 static const uint8_t indices[] = {R14, R15, R8};
-static const uint8_t data[] = {RAX, RCX, RDX, R9, R10, R11};
+static const uint8_t data[] = {RAX, RCX, RDX, R9, R10};
 
 static unsigned pick(struct gen *g, const uint8_t *from, unsigned n)
 {
@@ -15,7 +18,12 @@ static unsigned pick(struct gen *g, const uint8_t *from, unsigned n)
 
 static unsigned pointer(struct gen *g)
 {
-    return gen_chance(g, 25) ? RSP : pick(g, pointers, sizeof(pointers));
+    return pick(g, pointers, sizeof(pointers));
+}
+
+static unsigned stack_pointer(struct gen *g)
+{
+    return gen_chance(g, 60) ? RSP : RBP;
 }
 
 static unsigned datum(struct gen *g)
@@ -23,25 +31,23 @@ static unsigned datum(struct gen *g)
     return pick(g, data, sizeof(data));
 }
 
-static uint64_t kernel_address(struct gen *g)
+static uint64_t data_address(struct gen *g)
 {
-    unsigned r = gen_chance(g, 70) ? REGION_KERNEL : REGION_KERNEL_STACK;
     uint64_t off = gen_chance(g, 30) ? gen_below(g, 5) * PAGE_SIZE + gen_below(g, 64) - 32 : 0x100 + gen_below(g, 0x1e00);
-    return region[r].gva + align_down(off, 8);
+    return region[gen_chance(g, 85) ? REGION_KERNEL : REGION_USER].gva + align_down(off, 16);
 }
 
 static struct rm memory(struct gen *g)
 {
-    struct rm rm = rm_base(pointer(g), gen_chance(g, 40) ? 0 : (int8_t)gen_random(g));
+    struct rm rm = rm_base(pointer(g), gen_chance(g, 40) ? 0 : (int32_t)gen_below(g, 64) * 16 - 512);
     if (gen_chance(g, 30)) {
         rm.index = (uint8_t)pick(g, indices, sizeof(indices));
         rm.scale = (uint8_t)(1u << gen_below(g, 4));
     } else if (gen_chance(g, 12)) {
-        rm = rm_base(pick(g, indices, sizeof(indices)), (int32_t)gen_below(g, 64));
+        rm = rm_base(pick(g, indices, sizeof(indices)), (int32_t)gen_below(g, 4) * 16);
         rm.seg = gen_chance(g, 80) ? 0x65 : 0x64;
     } else if (gen_chance(g, 15) && g->c->code == CODE_KERNEL) { /* the code itself */
-        rm = (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1,
-                         .target = code_base[CODE_KERNEL] + 0xf00 + gen_below(g, 0x80)};
+        rm = (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1, .target = code_base[CODE_KERNEL] + 0x1f80};
     }
     return rm;
 }
@@ -62,30 +68,32 @@ static void compute(struct gen *g)
     asm_op(g->c, &op);
 }
 
-static void set_flags(struct gen *g)
+/* Append bytes to the last instruction. */
+static void glue(struct gen *g, const uint8_t *bytes, unsigned n)
 {
-    struct op op = {.modrm = true, .opcode = 0x39, .reg = (uint8_t)datum(g), .rm = rm_reg(datum(g))};
-    asm_op(g->c, &op);
+    struct ins *i = &g->c->ins[g->c->count - 1];
+    for (unsigned k = 0; k < n && i->len < INSN_MAX_LEN; k++) {
+        i->byte[i->len++] = bytes[k];
+    }
 }
 
 static void move_pointer(struct gen *g)
 {
     struct op op = {.modrm = true, .rexw = true};
+    bool on_stack = gen_chance(g, 50);
+    op.reg = (uint8_t)(on_stack ? stack_pointer(g) : pointer(g));
+    op.rm = rm_reg(on_stack ? stack_pointer(g) : pointer(g));
     switch (gen_below(g, 6)) {
     case 0:
-        op.opcode = 0x89;
-        op.reg = (uint8_t)pointer(g);
-        op.rm = rm_reg(pointer(g));
+        op.opcode = gen_chance(g, 50) ? 0x89 : 0x8b;
         break;
-    case 1: /* store, aligned enough not to be cut in two by a later store */
+    case 1: /* store */
         op.opcode = 0x89;
-        op.reg = (uint8_t)pointer(g);
-        op.rm = rm_base(pick(g, pointers, sizeof(pointers)), (int32_t)gen_below(g, 8) * 8);
+        op.rm = rm_base(pointer(g), (int32_t)gen_below(g, 8) * 16 + 8);
         break;
     case 2:
         op.opcode = 0x8d;
-        op.reg = (uint8_t)pointer(g);
-        op.rm = rm_base(pointer(g), (int32_t)gen_below(g, 64) * 8 - 256);
+        op.rm = rm_base(op.rm.reg, (int32_t)gen_below(g, 64) * 16 - 512);
         if (gen_chance(g, 40)) {
             op.rm.index = (uint8_t)pick(g, indices, sizeof(indices));
             op.rm.scale = 8;
@@ -93,23 +101,20 @@ static void move_pointer(struct gen *g)
         break;
     case 3:
         op.opcode = 0x87;
-        op.reg = (uint8_t)pointer(g);
-        op.rm = rm_reg(pointer(g));
         break;
-    case 4: /* cmov among pointers */
+    case 4: /* cmov */
         op.map = 1;
         op.opcode = (uint8_t)(0x40 + gen_below(g, 16));
-        op.reg = (uint8_t)pointer(g);
-        op.rm = rm_reg(pointer(g));
         break;
-    default:
+    default: /* add sub and rsp; test ecx, ecx */
         op.opcode = 0x83;
         op.reg = gen_chance(g, 40) ? 0 : gen_chance(g, 60) ? 5 : 4;
         op.rm = rm_reg(RSP);
         op.imm_len = 1;
         op.imm = op.reg == 4 ? 0xf0 : gen_below(g, 15) * 8;
-        asm_op(g->c, &op);
-        set_flags(g);
+        if (asm_op(g->c, &op)) {
+            glue(g, (const uint8_t[]){0x85, 0xc9}, 2);
+        }
         return;
     }
     asm_op(g->c, &op);
@@ -117,32 +122,25 @@ static void move_pointer(struct gen *g)
 
 static void stack(struct gen *g)
 {
-    struct op op = {0};
+    struct op push = {.opcode = 0x50, .reg = (uint8_t)(gen_chance(g, 60) ? datum(g) : gen_chance(g, 60) ? pointer(g) : RSP)};
+    struct op load = {.modrm = true, .opcode = 0x8b, .rexw = true, .reg = RDX, .rm = rm_base(RSP, (int32_t)gen_below(g, 16) * 8)};
     switch (gen_below(g, 5)) {
     case 0: case 1:
-        op.opcode = 0x50;
-        op.reg = (uint8_t)(gen_chance(g, 60) ? datum(g) : pointer(g));
+        asm_op(g->c, &push);
         break;
-    case 2:
-        op.opcode = 0x58;
-        op.reg = (uint8_t)datum(g);
+    case 2: /* pop rcx; mov ecx, ecx */
+        asm_raw(g->c, (const uint8_t[]){0x59, 0x89, 0xc9}, 3);
         break;
-    case 3: {
-        struct op frame = {.modrm = true, .rexw = true, .opcode = 0x8b, .reg = RBP, .rm = rm_reg(RSP)};
-        asm_op(g->c, &frame);
-        op.opcode = 0xc9;
-        op.modrm = false;
-        asm_raw(g->c, (const uint8_t[]){0x90}, 1);
-        asm_raw(g->c, (const uint8_t[]){0xc9}, 1);
-        return;
-    }
+    case 3: /* mov rbp, rsp ... leave */
+        asm_raw(g->c, (const uint8_t[]){0x55, 0x48, 0x89, 0xe5, 0x50, 0xc9}, 6);
+        break;
     default:
         asm_raw(g->c, (const uint8_t[]){0x9c}, 1);
-        op.opcode = 0x58;
-        op.reg = (uint8_t)datum(g);
+        if (asm_op(g->c, &load)) {
+            glue(g, (const uint8_t[]){0x89, 0xd2}, 2); /* mov edx, edx */
+        }
         break;
     }
-    asm_op(g->c, &op);
 }
 
 static void string(struct gen *g)
@@ -170,8 +168,8 @@ static void flow(struct gen *g)
         asm_branch(g->c, 0, 0x70 + gen_below(g, 16), 1, at + 1 + gen_below(g, 3));
         break;
     case 1: { /* through a register */
-        struct op jump = {.modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = rm_reg(RBX)};
-        asm_mov_address(g->c, RBX, at + 2 + gen_below(g, 2));
+        struct op jump = {.modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = rm_reg(R11)};
+        asm_mov_address(g->c, R11, at + 2 + gen_below(g, 2));
         asm_op(g->c, &jump);
         break;
     }
@@ -187,26 +185,29 @@ static void flow(struct gen *g)
 
 void gen_high(struct gen *g)
 {
-    static void (*const fn[])(struct gen *) = {compute, compute, compute, compute, move_pointer, move_pointer, stack, stack, string, flow};
+    typedef void (*gen_fn)(struct gen *g);
+    static const gen_fn with_pointers[] = {compute, compute, compute, move_pointer, move_pointer, stack, stack, flow};
+    static const gen_fn with_strings[] = {compute, compute, string, string, stack, flow, compute, compute};
     struct insn_case *c = g->c;
-    g->high = true;
     c->code = gen_chance(g, 70) ? CODE_KERNEL : CODE_VMALLOC;
     for (unsigned r = 0; r < GPR_COUNT; r++) {
         c->gpr[r] = gen_imm(g);
     }
     for (unsigned i = 0; i < sizeof(pointers); i++) {
-        c->gpr[pointers[i]] = gen_chance(g, 85) ? kernel_address(g) : region[REGION_USER].gva + gen_below(g, 0x2000);
+        c->gpr[pointers[i]] = data_address(g);
     }
     for (unsigned i = 0; i < sizeof(indices); i++) {
-        c->gpr[indices[i]] = gen_below(g, 32);
+        c->gpr[indices[i]] = gen_below(g, 4) * 16;
     }
     c->gpr[RSP] = region[REGION_KERNEL_STACK].gva + align_down(gen_below(g, 0x1f00) + 0x80, 8);
-    c->gs = kernel_address(g);
-    c->fs = kernel_address(g);
+    c->gpr[RBP] = c->gpr[RSP];
+    c->gs = region[REGION_KERNEL].gva + gen_below(g, 0x200) * 16;
+    c->fs = region[REGION_KERNEL].gva + gen_below(g, 0x200) * 16;
     c->rflags = gen_random(g) & (RFLAGS_ARITH | (gen_chance(g, 10) ? RFLAGS_DF : 0));
     c->fpu = 0;
     unsigned wanted = 1 + gen_below(g, 12);
+    const gen_fn *fn = gen_chance(g, 75) ? with_pointers : with_strings;
     while (c->count < wanted) {
-        fn[gen_below(g, ARRAY_LEN(fn))](g);
+        fn[gen_below(g, 8)](g);
     }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Kernel addresses are chosen so that no accidental bytes look like one. */
 const struct region region[REGIONS] = {
     [REGION_DATA] = {0x50000000, false},
     [REGION_DATA_MID] = {0x650000000, false},
@@ -14,15 +15,15 @@ const struct region region[REGIONS] = {
     [REGION_USER_SUP] = {0x2e5520000000, false},
     [REGION_STACK] = {0x60000000, false},
     [REGION_STACK_MID] = {0x660000000, false},
-    [REGION_KERNEL] = {0xffff888050000000, false},
-    [REGION_KERNEL_STACK] = {0xffffc90000010000, false},
+    [REGION_KERNEL] = {0xffff88b35a200000, false},
+    [REGION_KERNEL_STACK] = {0xffffc9a35c610000, false},
 };
 
 const uint64_t code_base[CODE_BASES] = {
     [CODE_LOW] = 0x40000000,
     [CODE_MID] = 0x540000000,
     [CODE_KERNEL] = 0xffffffff81000000,
-    [CODE_VMALLOC] = 0xffffc90100000000,
+    [CODE_VMALLOC] = 0xffffc9b26d400000,
 };
 
 #define MARGIN 0x10000u /* pointers may lie a little outside what they were made for */

@@ -37,10 +37,10 @@ struct task_shared {
 
 /** Console output on its way from vCPU tasks to the monitor. */
 struct console_ring {
-    uint32_t in; /* bytes ever put in; written by the producer. Release, pairs with the monitor's
-                    acquire */
-    uint32_t
-        out; /* bytes ever taken out; written by the monitor; futex word of a blocked producer */
+    /* Bytes ever put in; written by the producer (release, pairs with the monitor's acquire). */
+    uint32_t in;
+    /* Bytes ever taken out; written by the monitor; futex word of a blocked producer. */
+    uint32_t out;
     int notified; /* the monitor was told since it last looked */
     int blocked;  /* a producer waits for room */
     uint8_t bytes[CONSOLE_RING_SIZE];

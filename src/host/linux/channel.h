@@ -3,9 +3,10 @@
  * The line carries bytes; CHANNEL_ESC makes the next byte a mark.
  *
  * Whenever the guest was started with a command (`ring3 run -- CMD`):
- *   guest to host   ESC 'x' TOKEN HH \n   the command has ended, exit status HH (two hexadecimal
- * digits) The token is CHANNEL_TOKEN_LEN random characters that only this machine was given:
- * nothing that a program happens to print ends the machine.
+ *   guest to host   ESC 'x' TOKEN HH \n   the command has ended, exit status HH (two hex digits)
+ *
+ * The token is CHANNEL_TOKEN_LEN random characters that only this machine was given: nothing that a
+ * program happens to print ends the machine.
  *
  * Besides, when standard input or output is not a terminal:
  *   guest to host   ESC ESC   one byte 0x10

@@ -166,7 +166,7 @@ static uint64_t cpu_ns(const struct space *s)
 }
 
 /** Whether the thread still deserves waiting for after a sleep of ns: alive, and, where only the
- *  stub has to act, within its limits. Time in which this task itself did not run does not count. */
+ *  stub has to act, within its limits. Time in which this task did not run is not counted. */
 static bool within_limits(struct space *s, struct wait *w, uint64_t ns)
 {
     struct pollfd gone = {.fd = s->pidfd, .events = POLLIN};
@@ -350,7 +350,11 @@ int space_gate_finish(struct space *s)
             err = gate_check(s);
         }
         if (err <= 0) {
-            s->state = err ? s->state : SPACE_PARKED;
+            if (!err) { /* whatever it claimed before is settled now, also for its next user */
+                s->state = SPACE_PARKED;
+                s->events = now(&s->sh->events);
+                s->kicks = now(&s->sh->kicks);
+            }
             return err;
         }
         space_gate_start(s, SPACE_CMD_GATE);

@@ -311,8 +311,8 @@ leave:
         wrgsbase %rcx
 
 /* Go where the frame at rsp says. NT, which iretq does not bear, can be set here: the kernel clears
- * only DF, TF and RF for a handler, and a thread that came through the gate has the flags of who sent
- * it there. */
+ * only DF, TF and RF for a handler, and a thread that came through the gate has the flags of
+ * whoever sent it there. */
 .macro go_by_frame
         pushq   $2
         popfq

@@ -31,6 +31,8 @@ static volatile struct seen seen;
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
+    /* A handler runs with the interrupted code's AC flag: C code needs it clear. */
+    __asm__ volatile("pushfq\n andl $~0x40000, (%%rsp)\n popfq" ::: "cc", "memory");
     const greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     seen = (struct seen){sig, info->si_code, (uint64_t)r[REG_TRAPNO], (uint64_t)r[REG_ERR],
                          (uint64_t)r[REG_CR2], (uint64_t)r[REG_RIP], (uint64_t)info->si_addr};
@@ -42,7 +44,8 @@ static void print_address(const char *name, uint64_t a)
     const struct {
         const char *name;
         const uint8_t *at;
-    } places[] = {{"readonly", readonly}, {"hole", hole}, {"no_exec", no_exec}, {"past_end", past_end}};
+    } places[] = {{"readonly", readonly}, {"hole", hole}, {"no_exec", no_exec},
+                  {"after no_exec", no_exec + PAGE}, {"past_end", past_end}};
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint64_t offset = a - (uint64_t)places[i].at;
         if (offset < PAGE) {
@@ -97,13 +100,18 @@ static void set_up(void)
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         sigaction(signals[i], &sa, NULL);
     }
-    readonly = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    hole = readonly + PAGE;
-    munmap(hole, PAGE);
-    no_exec = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Pages apart in one range, so that nothing else comes to lie between them. */
+    uint8_t *range = mmap(NULL, 8 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    readonly = range + PAGE;
+    hole = range + 2 * PAGE;
+    no_exec = range + 4 * PAGE;
+    past_end = range + 6 * PAGE;
+    mprotect(no_exec, PAGE, PROT_READ | PROT_WRITE);
     memset(no_exec, 0x90, PAGE);
     int fd = (int)syscall(SYS_memfd_create, "short", 0);
-    past_end = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    mmap(past_end, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    munmap(hole, PAGE);
+    munmap(no_exec + PAGE, PAGE);
 }
 
 static void memory(void)
@@ -125,12 +133,12 @@ static void memory(void)
     CASE("read non-canonical", "movb (%%rdi), %%al", NON_CANONICAL, 0);
     CASE("jump non-canonical", "jmp *%%rdi", NON_CANONICAL, 0);
     CASE("stack non-canonical", "movq %%rsp, %%rbx\n movq %%rdi, %%rsp\n pushq %%rax", NON_CANONICAL, 0);
-    CASE("rep movsb into hole", "movl $64, %%ecx\n leaq 4080(%%rdi), %%rsi\n leaq 4064(%%rdi), %%rdi\n movl $8192, %%ecx\n"
-         "movq %%rsi, %%rdi\n subq $2048, %%rdi\n xchgq %%rsi, %%rdi\n rep movsb", readonly, 0);
+    CASE("rep movsb into hole", "leaq 3000(%%rdi), %%rsi\n addq $3900, %%rdi\n movl $8192, %%ecx\n rep movsb",
+         no_exec, 0);
+    CASE("rep movsb from hole", "leaq 4000(%%rdi), %%rsi\n movl $8192, %%ecx\n rep movsb", no_exec, 0);
     CASE("rep stosq into hole", "movl $600, %%ecx\n rep stosq", no_exec, 0);
     CASE("movaps misaligned", "movaps 4(%%rdi), %%xmm0", readonly, 0);
     CASE("alignment check", "pushfq\n orl $0x40000, (%%rsp)\n popfq\n movl 1(%%rdi), %%eax", readonly, 0);
-    __asm__ volatile("pushfq\n andl $~0x40000, (%%rsp)\n popfq" ::: "cc", "memory");
 }
 
 static void instructions(void)
@@ -174,7 +182,6 @@ static void instructions(void)
     CASE("single-step by popf", "pushfq\n orl $0x100, (%%rsp)\n popfq\n nop\n nop", 0, 0);
     CASE("rdpmc", "xorl %%ecx, %%ecx\n rdpmc", 0, 0);
     CASE("monitor", "monitor", 0, 0);
-    CASE("vmcall", "vmcall", 0, 0);
 }
 
 static void floating(void)
@@ -209,6 +216,7 @@ static void doors(void)
 
 int main(void)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0);
     set_up();
     memory();
     instructions();
