@@ -70,5 +70,5 @@ test:
 	$(MAKE) -k tests
 	tests/run $(OUT) $(ONLY)
 
--include $(patsubst $(T)/%,$(T)/obj/%.d,$(TEST_UNIT) $(TEST_HOST))
+-include $(wildcard $(T)/obj/*/*.d)
 .PHONY: tests test

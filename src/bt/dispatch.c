@@ -335,6 +335,15 @@ static enum bt_next run_trapped(struct bt_cpu *b)
     return bt_inject(b, &ex);
 }
 
+/* Kernel code outside 64-bit mode is not run. What takes Linux there is its last way to reboot, a jump to the BIOS (and starting other
+ * processors, which this machine does not have), so it is taken for that. */
+static enum bt_next left_long_mode(struct bt_cpu *b)
+{
+    vm_end_because(b->v->vm, VM_REBOOT, "the guest kernel left 64-bit mode at rip %#llx: taken for a reboot through the BIOS",
+                   (unsigned long long)b->v->rip);
+    return BT_STOP;
+}
+
 enum engine_exit bt_run(struct vcpu *v)
 {
     struct bt_cpu *b = BT_CPU;
@@ -358,6 +367,8 @@ enum engine_exit bt_run(struct vcpu *v)
         }
         if (vcpu_cpl(v) == 3) {
             next = bt_run_user(b);
+        } else if (!vcpu_long64(v)) {
+            next = left_long_mode(b);
         } else if (v->rflags & RFLAGS_TF) {
             next = run_trapped(b);
         } else if (shadow) {

@@ -73,7 +73,7 @@ enum result_status {
 };
 
 #define IMAGE_SIZE 2368 /* FXSAVE area, upper halves of YMM, mask registers, upper halves of ZMM, ZMM16-31 */
-#define MEMORY_PAGES 40
+#define MEMORY_PAGES 44
 
 struct result {
     uint32_t status;

@@ -46,8 +46,9 @@ static struct rm memory(struct gen *g)
     } else if (gen_chance(g, 12)) {
         rm = rm_base(pick(g, indices, sizeof(indices)), (int32_t)gen_below(g, 4) * 16);
         rm.seg = gen_chance(g, 80) ? 0x65 : 0x64;
-    } else if (gen_chance(g, 15) && g->c->code == CODE_KERNEL) { /* the code itself */
-        rm = (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1, .target = code_base[CODE_KERNEL] + 0x1f80};
+    } else if (gen_chance(g, 20) && g->c->code == CODE_KERNEL) {
+        uint64_t at = region[REGION_IMAGE].gva + align_down(gen_below(g, 0x2000), 16);
+        rm = (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1, .target = at};
     }
     return rm;
 }
@@ -61,10 +62,6 @@ static void compute(struct gen *g)
     gen_size(g, &op, false);
     op.rm = gen_chance(g, 70) ? memory(g) : rm_reg(datum(g));
     op.lock = op.rm.mem && (op.opcode & 3) == 1 && op.opcode < 0x39 && gen_chance(g, 15);
-    if (op.rm.base == GPR_RIP) {
-        op.opcode = 0x8b; /* do not write the code */
-        op.lock = false;
-    }
     asm_op(g->c, &op);
 }
 

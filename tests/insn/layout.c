@@ -17,6 +17,7 @@ const struct region region[REGIONS] = {
     [REGION_STACK_MID] = {0x660000000, false},
     [REGION_KERNEL] = {0xffff88b35a200000, false},
     [REGION_KERNEL_STACK] = {0xffffc9a35c610000, false},
+    [REGION_IMAGE] = {0xffffffff83a56000, false},
 };
 
 const uint64_t code_base[CODE_BASES] = {

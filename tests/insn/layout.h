@@ -14,6 +14,7 @@ enum region_name {
     REGION_STACK_MID,
     REGION_KERNEL,    /* like the direct map; native side moved by CASE_R */
     REGION_KERNEL_STACK,
+    REGION_IMAGE,     /* like the kernel's own data: RIP-relative from CODE_KERNEL */
     REGIONS
 };
 
