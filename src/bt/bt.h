@@ -187,6 +187,8 @@ uint8_t *bt_soft_xlate(struct bt_cpu *b, uint64_t gva, unsigned len, unsigned ac
 uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint64_t next_gpc);
 /** Byte distance from the memory operand to what a bit-string instruction (bt m, r) touches; 0 for all others. */
 int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in);
+/** Whether the operand at ea is canonical and as aligned as the instruction demands; else *ex is #GP(0), which goes before any #PF. */
+bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exception *ex);
 /** Whether #GP(0) at v->rip, raised for a non-canonical address, is really #SS(0): VEC_SS for an operand addressed through RSP or RBP or
  *  implied by the stack, else VEC_GP. SDM 3 §6.15 "Interrupt 12: Stack Fault Exception". */
 uint8_t bt_general_vector(struct bt_cpu *b);

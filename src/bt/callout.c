@@ -510,7 +510,8 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     gpa_t at;
     uint8_t *host = NULL;
     c->ex.vector = 0xff;
-    if ((ea & PAGE_MASK) + size <= PAGE_SIZE && c->in->mem_size) {
+    bool allowed = bt_operand_allowed(c->in, ea, &c->ex);
+    if (allowed && (ea & PAGE_MASK) + size <= PAGE_SIZE && c->in->mem_size) {
         host = bt_soft_xlate(b, ea, size, access, &at, &c->ex);
     }
     if (host) {
@@ -610,7 +611,9 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
         return next;
     }
     b->want.irq |= lapic_pending(b->v->lapic) >= 0; /* a self-IPI, an EOI, a device's answer */
-    bool irq_due = b->want.kick || (b->want.irq && (b->v->rflags & RFLAGS_IF)) || b->v->irq_shadow || b->v->vm->end != VM_RUNNING || (b->v->rflags & RFLAGS_TF);
+    bool nmi_due = b->v->nmi_pending && !b->v->nmi_blocked;
+    bool irq_due = b->want.kick || (b->want.irq && (b->v->rflags & RFLAGS_IF)) || nmi_due || b->v->irq_shadow ||
+                   b->v->vm->end != VM_RUNNING || (b->v->rflags & RFLAGS_TF);
     if (irq_due) {
         return BT_DISPATCH;
     }

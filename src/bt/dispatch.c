@@ -302,6 +302,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
         v->nmi_pending = false;
         v->halted = false;
         d = vcpu_deliver_nmi(v);
+        b->want.irq |= lapic_pending(v->lapic) >= 0;
     } else {
         int vec = lapic_pending(v->lapic);
         if (vec < 0) {

@@ -95,7 +95,8 @@ bool bt_reaches_canonical(struct bt_cpu *b)
         return false;
     }
     uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in);
-    return gva_canonical(ea) && !bt_in_window(ea, in.mem_size ? in.mem_size : 1);
+    bool poisoned = in.seg == SEG_GS && b->guest_fs != v->seg[SEG_GS].base + BT_R;
+    return gva_canonical(ea) && (poisoned || !bt_in_window(ea, in.mem_size ? in.mem_size : 1));
 }
 
 bool bt_stack_outside(struct bt_cpu *b)

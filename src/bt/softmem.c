@@ -75,6 +75,36 @@ int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in)
     return (n >> (in->opsize == 2 ? 4 : in->opsize == 4 ? 5 : 6)) * in->opsize;
 }
 
+/* The alignment an instruction demands of its operand, 0 none. SDM 1 §4.1.1, SDM 2 "SSE/SSE2 instructions": legacy 16-byte operands but those
+ * of the unaligned moves, lddqu and pcmpxstrx; VEX and EVEX: the aligned and the non-temporal moves; cmpxchg16b. */
+static unsigned demanded_alignment(const struct insn *in)
+{
+    bool moves = (in->map == 1 && (in->opcode == 0x28 || in->opcode == 0x29 || in->opcode == 0x2b || in->opcode == 0xe7 ||
+                                   ((in->opcode == 0x6f || in->opcode == 0x7f) && (in->prefixes & INSN_OPSIZE)))) ||
+                 (in->map == 2 && in->opcode == 0x2a);
+    if (in->encoding != INSN_LEGACY) {
+        return in->cls == CLS_FPU && moves ? in->mem_size : 0;
+    }
+    if (in->cls != CLS_FPU) {
+        return in->map == 1 && in->opcode == 0xc7 && in->mem_size == 16 ? 16 : 0;
+    }
+    bool unaligned = (in->map == 1 && (in->opcode == 0x10 || in->opcode == 0x11)) ||
+                     (in->map == 1 && (in->opcode == 0x6f || in->opcode == 0x7f) && (in->prefixes & INSN_REP)) ||
+                     (in->map == 1 && in->opcode == 0xf0) || (in->map == 3 && in->opcode >= 0x60 && in->opcode <= 0x63);
+    return in->mem_size == 16 && !unaligned ? 16 : 0;
+}
+
+bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exception *ex)
+{
+    unsigned align = demanded_alignment(in);
+    uint64_t last = ea + (in->mem_size ? in->mem_size - 1u : 0);
+    if (gva_canonical(ea) && gva_canonical(last) && !(align && ea & (align - 1))) {
+        return true;
+    }
+    *ex = (struct vcpu_exception){.vector = VEC_GP, .has_error = true};
+    return false;
+}
+
 /* The instruction at v->rip, read and decoded again. */
 static bool refetch(struct bt_cpu *b, struct insn *in, uint8_t bytes[INSN_MAX_LEN], struct vcpu_exception *ex)
 {
@@ -241,7 +271,7 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
     unsigned access = in.mem_write ? MMU_WRITE : MMU_READ;
     struct piece p[2];
     unsigned count;
-    if (!locate(b, ea, in.mem_size, access, p, &count, ex)) {
+    if (!bt_operand_allowed(&in, ea, ex) || !locate(b, ea, in.mem_size, access, p, &count, ex)) {
         return false;
     }
     bool direct = count == 1 && p[0].host;

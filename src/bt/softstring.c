@@ -150,14 +150,14 @@ static bool do_compare(struct str *s, struct vcpu_exception *ex)
 {
     bool cmps = s->in->cls == CLS_CMPS;
     uint64_t a = s->v->gpr[RAX], c = 0;
+    if (!element(s, s->dst, &c, false, ex)) { /* measured: the one that faults first */
+        return false;
+    }
     if (cmps) {
         a = 0;
         if (!element(s, s->src, &a, false, ex)) {
             return false;
         }
-    }
-    if (!element(s, s->dst, &c, false, ex)) {
-        return false;
     }
     compare(s->v, a, c, s->in->opsize);
     advance(s, 1, cmps, true);
@@ -185,6 +185,7 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
     bool rep = in->prefixes & (INSN_REP | INSN_REPNE);
     bool scan = in->cls == CLS_CMPS || in->cls == CLS_SCAS;
     s.step = (v->rflags & RFLAGS_DF) ? -(int64_t)in->opsize : in->opsize;
+    uint64_t flags = v->rflags;
     b->stats.soft_string++;
     for (;;) {
         uint64_t count = rep ? v->gpr[RCX] & s.mask : 1;
@@ -195,6 +196,7 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
         s.src += in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0;
         s.dst = v->gpr[RDI] & s.mask;
         if (!step(&s, count, ex)) {
+            v->rflags = flags; /* a fault leaves them as before the first element: SDM 2 "REP" */
             return false;
         }
         bool zf = v->rflags & RFLAGS_ZF;

@@ -28,7 +28,8 @@ static void encode_operand(struct emit *e, const struct insn *in, const uint8_t 
         if (reg == RSP && !(in->rex & 4) && reg_is_gpr) {
             reg = how->rsp_to;
         }
-        if (mod == 3 && rm == RSP && !(in->rex & REX_B)) {
+        bool high_byte = !in->rex && ((in->map == 1 && (in->opcode == 0xb6 || in->opcode == 0xbe)) || (in->map == 2 && in->opcode == 0xf0));
+        if (mod == 3 && rm == RSP && !(in->rex & REX_B) && !high_byte) { /* movzx, movsx, crc32 of ah */
             rm = how->rsp_to;
         }
     }

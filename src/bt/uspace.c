@@ -11,16 +11,22 @@ static int space_map(void *ctx, uint64_t gva, uint64_t ram_off, uint64_t len, un
     return host_space_map(u->space, gva, ram_off, len, prot);
 }
 
+/* To take rights from a space that hostile code has got killed is no failure: nothing is mapped there any more. */
+static int unless_dead(int rc)
+{
+    return rc == -3 /* ESRCH */ ? 0 : rc;
+}
+
 static int space_protect(void *ctx, uint64_t gva, uint64_t len, unsigned prot)
 {
     struct uspace *u = ctx;
-    return host_space_protect(u->space, gva, len, prot);
+    return unless_dead(host_space_protect(u->space, gva, len, prot));
 }
 
 static int space_unmap(void *ctx, uint64_t gva, uint64_t len)
 {
     struct uspace *u = ctx;
-    return host_space_unmap(u->space, gva, len);
+    return unless_dead(host_space_unmap(u->space, gva, len));
 }
 
 static const struct shadow_ops space_ops = {.map = space_map, .protect = space_protect, .unmap = space_unmap};

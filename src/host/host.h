@@ -113,6 +113,7 @@ void host_space_destroy(struct space *s);
  *  A range that would cover the stub's own pages is refused with -EADDRINUSE (nothing queued). -ENOSPC never: a full queue is synced. */
 int host_space_map(struct space *s, uint64_t gva, uint64_t ram_off, uint64_t len, unsigned prot) MUST_CHECK;
 int host_space_protect(struct space *s, uint64_t gva, uint64_t len, unsigned prot) MUST_CHECK;
+/** The range may cover the stub's pages: they stay. */
 int host_space_unmap(struct space *s, uint64_t gva, uint64_t len) MUST_CHECK;
 /** Queue: drop every guest page. */
 int host_space_empty(struct space *s) MUST_CHECK;

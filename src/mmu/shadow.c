@@ -193,10 +193,21 @@ static int protect_code_in(struct shadow *s, uint64_t gva, uint64_t ram_off, uin
     return 0;
 }
 
-static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struct mmu_xlat *x)
+/* The large page is mapped already and writable: only this page of it was withheld, for code that is gone. */
+static bool release_page(struct shadow *s, const struct shadow_rec *r, uint64_t gva, const struct mmu_xlat *x, unsigned prot)
+{
+    return r->large && r->table == x->pte_gpa.v && r->pte[0] == x->pte && r->writable[0] && (prot & HOST_W) &&
+           s->ops->protect(s->ctx, align_down(gva, PAGE_SIZE), PAGE_SIZE, prot) == 0;
+}
+
+static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struct mmu_xlat *x, bool write)
 {
     uint64_t span = x->page_size;
     struct shadow_rec *r = find_span(s, gva, span);
+    unsigned prot = prot_of(s, x->pte, (x->writable ? PTE_W : 0) | (x->exec ? 0 : PTE_NX));
+    if (r && write && release_page(s, r, gva, x, prot)) {
+        return SHADOW_MAPPED;
+    }
     if (r && (!r->large || r->table != x->pte_gpa.v)) {
         drop_rec(s, r);
         r = NULL;
@@ -221,7 +232,6 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
     r->rights = PTE_W;
     r->pte[0] = x->pte;
     r->has_local = !x->global;
-    unsigned prot = prot_of(s, x->pte, (x->writable ? PTE_W : 0) | (x->exec ? 0 : PTE_NX));
     uint64_t base_gpa = align_down(x->gpa.v, span);
     const struct ram *ram = &s->v->vm->ram;
     uint64_t len = span;
@@ -351,7 +361,7 @@ static enum shadow_result fill(struct shadow *s, uint64_t gva, unsigned access, 
         return SHADOW_NOT_RAM;
     }
     if (x->page_size > PAGE_SIZE) {
-        return fill_large(s, gva, x);
+        return fill_large(s, gva, x, access & MMU_WRITE);
     }
     return fill_small(s, gva, x, supervisor_only);
 }

@@ -64,7 +64,7 @@ static void kernel(void)
     CASE("#GP: non-canonical bases; #GP and #SS-free faults through FS and GS");
     TRY_IN("wrmsr", "c"(MSR_GS_BASE), "a"(0), "d"(0x8000));
     EXPECT_FAULT(VEC_GP, 0);
-    TRY_IN("wrmsr", "c"(MSR_KERNEL_GS_BASE), "a"(0), "d"(0x1000));
+    TRY_IN("wrmsr", "c"(MSR_KERNEL_GS_BASE), "a"(0), "d"(0x100000));
     EXPECT_FAULT(VEC_GP, 0);
     TRY_IN("cmpq $0, %%gs:(%0)", "r"(0x800000000000 - at));
     EXPECT_FAULT(VEC_GP, 0);

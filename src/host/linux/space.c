@@ -323,8 +323,19 @@ int host_space_protect(struct space *s, uint64_t gva, uint64_t len, unsigned pro
 
 int host_space_unmap(struct space *s, uint64_t gva, uint64_t len)
 {
+    uint64_t base = s->host->base, end = base + SPACE_RESERVED;
     int err = range_check(s, gva, len);
-    return err ? err : queue(s, &(struct space_op){.nr = SYS_munmap, .addr = gva, .len = len});
+    if (err != -EADDRINUSE) {
+        return err ? err : queue(s, &(struct space_op){.nr = SYS_munmap, .addr = gva, .len = len});
+    }
+    err = 0; /* guest pages can only be on either side of the stub */
+    if (gva < base) {
+        err = host_space_unmap(s, gva, base - gva);
+    }
+    if (!err && gva + len > end) {
+        err = host_space_unmap(s, end, gva + len - end);
+    }
+    return err;
 }
 
 int host_space_empty(struct space *s)
