@@ -12,6 +12,11 @@ guest: $(B)/kernel/vmlinuz $(B)/default-guest.cpio
 $(B)/kernel/vmlinuz:
 	$(Q)tools/guest-packages kernel $(B)
 
+# The other kernel that tests boot and read.
+$(B)/kernel/vmlinuz-generic:
+	$(Q)tools/guest-packages kernel-generic $(B)
+guest-generic: $(B)/kernel/vmlinuz-generic
+
 $(B)/packages/busybox:
 	$(Q)tools/guest-packages busybox $(B)
 
@@ -51,4 +56,4 @@ $(B)/bench/watch: bench/host/watch.c
 bench-guest: $(B)/bench/initramfs.cpio $(B)/bench/watch
 
 -include $(MKCPIO).d
-.PHONY: guest guest-if-there bench-guest
+.PHONY: guest guest-generic guest-if-there bench-guest

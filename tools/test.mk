@@ -66,7 +66,7 @@ tests: $(TEST_UNIT) $(TEST_HOST) $(TEST_GUEST) $(TEST_TOOLS)
 # ONLY=WORD... runs the tests whose name has one of the words in it.
 test:
 	tools/setup test
-	$(MAKE) ring3 guest check
+	$(MAKE) ring3 guest guest-generic check
 	$(MAKE) -k tests
 	tests/run $(OUT) $(ONLY)
 

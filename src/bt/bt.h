@@ -114,6 +114,7 @@ struct bt_cpu {
     uint64_t xsave_mask;        /* components saved and restored when live: host XCR0 without AMX */
     uint64_t prefault;          /* user page whose #PF was injected last, 0 none */
     unsigned prefault_access;
+    uint64_t cpuid_depends_on;  /* guest state that the spaces' own CPUID answers were made from */
     struct bt_soft_entry soft[BT_SOFT_TLB];
     struct bt_stats stats;
     uint8_t bounce[16384] __attribute__((aligned(64)));
@@ -187,6 +188,8 @@ uint8_t *bt_soft_xlate(struct bt_cpu *b, uint64_t gva, unsigned len, unsigned ac
 uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint64_t next_gpc);
 /** Byte distance from the memory operand to what a bit-string instruction (bt m, r) touches; 0 for all others. */
 int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in);
+/** Whether the instruction raises #GP(0) for an operand at ea because of its alignment. */
+bool bt_misaligned(const struct insn *in, uint64_t ea);
 /** Whether the operand at ea is canonical and as aligned as the instruction demands; else *ex is #GP(0), which goes before any #PF. */
 bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exception *ex);
 /** Whether #GP(0) at v->rip, raised for a non-canonical address, is really #SS(0): VEC_SS for an operand addressed through RSP or RBP or
@@ -202,11 +205,11 @@ bool bt_soft_xsave(struct bt_cpu *b, const struct insn *in, struct vcpu_exceptio
 
 /* ---- stack.c ---- */
 
-/** Whether bt_stack_execute knows the instruction: push pop call ret pushf leave enter in all near forms. */
+/** Whether bt_stack_execute knows the instruction: push pop call ret pushf leave enter in all near forms, and xlat. */
 bool bt_stack_handles(const struct insn *in);
 /** Carry it out, v precise. True: done, v advanced (or branched). False: *ex to inject, nothing changed. */
 bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
-/** Where the implied stack operand of an instruction with in->stack lies: below RSP for what pushes, at RSP for what pops, at RBP for leave. */
+/** Where the implied operand lies: below RSP for what pushes, at RSP for what pops, at RBP for leave, at RBX + AL for xlat. */
 uint64_t bt_stack_operand(const struct vcpu *v, const struct insn *in);
 
 /* ---- user.c ---- */

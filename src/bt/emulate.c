@@ -23,29 +23,6 @@ static bool is_string(const struct insn *in)
     return in->cls >= CLS_MOVS && in->cls <= CLS_SCAS;
 }
 
-static bool is_xlat(const struct insn *in)
-{
-    return in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xd7;
-}
-
-static uint64_t xlat_address(const struct vcpu *v, const struct insn *in)
-{
-    uint64_t gva = v->gpr[RBX] + (uint8_t)v->gpr[RAX];
-    gva = in->addrsize == 4 ? (uint32_t)gva : gva;
-    return gva + (in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0);
-}
-
-static bool xlat(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex)
-{
-    uint8_t value;
-    if (!mmu_read(b->v, xlat_address(b->v, in), &value, 1, MMU_READ, ex)) {
-        return false;
-    }
-    b->v->gpr[RAX] = (b->v->gpr[RAX] & ~0xffull) | value;
-    b->v->rip += in->len;
-    return true;
-}
-
 static enum bt_next unsupported(struct bt_cpu *b, const char *what)
 {
     vm_fail(b->v->vm, "cannot emulate the guest kernel's instruction at %#llx (%s)", (unsigned long long)b->v->rip, what);
@@ -67,9 +44,6 @@ enum bt_next bt_emulate_one(struct bt_cpu *b)
     }
     if (bt_stack_handles(&in)) {
         return bt_stack_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
-    }
-    if (is_xlat(&in)) {
-        return xlat(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     if (in.mem && (in.mem_read || in.mem_write)) {
         return bt_soft_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
@@ -102,10 +76,10 @@ bool bt_reaches_canonical(struct bt_cpu *b)
 bool bt_stack_outside(struct bt_cpu *b)
 {
     struct insn in;
-    if (!decode_at(b, &in) || !(bt_stack_handles(&in) || is_xlat(&in))) {
+    if (!decode_at(b, &in) || !bt_stack_handles(&in)) {
         return false;
     }
-    uint64_t at = is_xlat(&in) ? xlat_address(b->v, &in) : bt_stack_operand(b->v, &in);
+    uint64_t at = bt_stack_operand(b->v, &in);
     return gva_canonical(at) && !bt_in_window(at, 8);
 }
 
@@ -118,7 +92,8 @@ uint8_t bt_general_vector(struct bt_cpu *b)
     }
     bool stack_based = in.mem && in.seg == SEG_NONE && (in.base == RSP || in.base == RBP);
     bool bad_stack = in.stack && !gva_canonical(bt_stack_operand(v, &in));
-    bool bad_operand = stack_based && !gva_canonical(bt_effective_address(v, &in, v->rip + in.len));
+    uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) : 0;
+    bool bad_operand = stack_based && !gva_canonical(ea) && !bt_misaligned(&in, ea);
     return bad_stack || bad_operand ? VEC_SS : VEC_GP;
 }
 

@@ -94,11 +94,16 @@ static unsigned demanded_alignment(const struct insn *in)
     return in->mem_size == 16 && !unaligned ? 16 : 0;
 }
 
-bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exception *ex)
+bool bt_misaligned(const struct insn *in, uint64_t ea)
 {
     unsigned align = demanded_alignment(in);
+    return align && (ea & (align - 1));
+}
+
+bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exception *ex)
+{
     uint64_t last = ea + (in->mem_size ? in->mem_size - 1u : 0);
-    if (gva_canonical(ea) && gva_canonical(last) && !(align && ea & (align - 1))) {
+    if (gva_canonical(ea) && gva_canonical(last) && !bt_misaligned(in, ea)) {
         return true;
     }
     *ex = (struct vcpu_exception){.vector = VEC_GP, .has_error = true};

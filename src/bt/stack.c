@@ -1,4 +1,4 @@
-/* Instructions with an implied stack operand, carried out in C: for stacks that the window cannot map (user memory, addresses beyond it), for
+/* Instructions with an implied operand (the stack's, or xlat's), carried out in C: for stacks that the window cannot map (user memory, addresses beyond it), for
  * pushes onto the page of code they run from, and for the forms nobody uses (enter, 16-bit leave).
  * SDM 2 "PUSH", "POP", "CALL", "RET", "LEAVE", "ENTER", "PUSHF", "POPF".
  */
@@ -137,6 +137,28 @@ static bool enter(struct vcpu *v, const struct insn *in, struct vcpu_exception *
     return true;
 }
 
+static bool is_xlat(const struct insn *in)
+{
+    return in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xd7;
+}
+
+static uint64_t xlat_operand(const struct vcpu *v, const struct insn *in)
+{
+    uint64_t gva = v->gpr[RBX] + (uint8_t)v->gpr[RAX];
+    gva = in->addrsize == 4 ? (uint32_t)gva : gva;
+    return gva + (in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0);
+}
+
+static bool xlat(struct vcpu *v, const struct insn *in, struct vcpu_exception *ex)
+{
+    uint8_t value;
+    if (!mmu_read(v, xlat_operand(v, in), &value, 1, MMU_READ, ex)) {
+        return false;
+    }
+    v->gpr[RAX] = (v->gpr[RAX] & ~0xffull) | value;
+    return true;
+}
+
 bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex)
 {
     struct vcpu *v = b->v;
@@ -149,6 +171,8 @@ bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_excep
         ok = ret(b, in, &next, ex);
     } else if (in->cls == CLS_PUSHF) {
         ok = push(v, v->rflags & ~(uint64_t)(RFLAGS_RF | RFLAGS_VM), size, ex);
+    } else if (is_xlat(in)) {
+        ok = xlat(v, in, ex);
     } else if (in->opcode == 0xc9) {
         ok = leave(v, size, ex);
     } else if (in->opcode == 0xc8) {
@@ -167,7 +191,7 @@ bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_excep
 bool bt_stack_handles(const struct insn *in)
 {
     bool one_byte = in->map == 0 && in->encoding == INSN_LEGACY && in->cls == CLS_PLAIN;
-    return in->stack && (one_byte || in->cls == CLS_CALL_REL || in->cls == CLS_CALL_IND || in->cls == CLS_RET || in->cls == CLS_PUSHF);
+    return is_xlat(in) || (in->stack && (one_byte || in->cls == CLS_CALL_REL || in->cls == CLS_CALL_IND || in->cls == CLS_RET || in->cls == CLS_PUSHF));
 }
 
 uint64_t bt_stack_operand(const struct vcpu *v, const struct insn *in)
@@ -175,6 +199,9 @@ uint64_t bt_stack_operand(const struct vcpu *v, const struct insn *in)
     bool plain = in->cls == CLS_PLAIN && in->map == 0;
     bool pops = in->cls == CLS_RET || in->cls == CLS_POPF || in->cls == CLS_IRET || in->cls == CLS_RETF || in->cls == CLS_POP_SEG ||
                 (plain && ((in->opcode >= 0x58 && in->opcode <= 0x5f) || in->opcode == 0x8f));
+    if (is_xlat(in)) {
+        return xlat_operand(v, in);
+    }
     if (plain && in->opcode == 0xc9) {
         return v->gpr[RBP];
     }

@@ -52,7 +52,8 @@ void tr_encode(struct emit *e, const struct insn *in, const uint8_t *bytes, cons
     }
     for (unsigned i = 0; i < in->opcode_off; i++) {
         bool truncates = bytes[i] == 0x67 && in->mem && how->mem == MEM_REG; /* the register holds a host address */
-        if (!is_seg_prefix(bytes[i]) && !truncates) {
+        bool stray_rex = (bytes[i] & 0xf0) == 0x40; /* without effect there, but it would have one if a prefix behind it went */
+        if (!is_seg_prefix(bytes[i]) && !truncates && !stray_rex) {
             emit_u8(e, bytes[i]);
         }
     }
@@ -364,10 +365,14 @@ void tr_plain(struct tr *t)
     } else if (in->hidden_mem && in->mem) { /* movdir64b: its destination takes no segment prefix */
         tr_callout(t, CALLOUT_INSN);
     } else if (!in->mem) {
-        if (in->hidden_mem) { /* xlat, maskmov: an operand without ModRM */
-            emit_u8(&t->e, in->seg == SEG_GS ? 0x64 : 0x65);
+        if (!in->hidden_mem) {
+            emit_bytes(&t->e, t->bytes, in->len);
+        } else if (in->seg == SEG_FS) {
+            tr_callout(t, CALLOUT_INSN);
+        } else { /* xlat, maskmov: an operand without ModRM */
+            how.seg = in->seg == SEG_GS ? 0x64 : 0x65;
+            tr_encode(&t->e, in, t->bytes, &how);
         }
-        emit_bytes(&t->e, t->bytes, in->len);
     } else if (direct_form(t, &how)) {
         tr_encode(&t->e, in, t->bytes, &how);
     } else if (!in->mem_read && !in->mem_write) {

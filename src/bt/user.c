@@ -174,6 +174,30 @@ static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
     return BT_DISPATCH;
 }
 
+/* CPUID, where user code's can be made to fault. The space may repeat the answer while what it depends on stays the same. */
+static enum bt_next user_cpuid(struct bt_cpu *b)
+{
+    struct vcpu *v = b->v;
+    uint32_t leaf = (uint32_t)v->gpr[RAX], subleaf = (uint32_t)v->gpr[RCX], out[4];
+    uint64_t depends_on = v->xcr0 << 1 | ((v->cr4 & CR4_OSXSAVE) != 0);
+    if (depends_on != b->cpuid_depends_on) {
+        host_space_forget_cpuid(v);
+        b->cpuid_depends_on = depends_on;
+    }
+    vcpu_cpuid(v, leaf, subleaf, out);
+    host_space_learn_cpuid(v, leaf, subleaf, out);
+    v->gpr[RAX] = out[0];
+    v->gpr[RBX] = out[1];
+    v->gpr[RCX] = out[2];
+    v->gpr[RDX] = out[3];
+    v->rip += 2;
+    if (v->rflags & RFLAGS_TF) {
+        struct vcpu_exception ex = {.vector = VEC_DB, .dr6 = 1ull << 14};
+        return bt_inject(b, &ex);
+    }
+    return BT_RESUME;
+}
+
 static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct space_exit *e)
 {
     struct vcpu *v = b->v;
@@ -200,16 +224,8 @@ static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct 
         return user_page_fault(b, u, e);
     case SPACE_EXCEPTION:
         return user_exception(b, e);
-    case SPACE_CPUID: {
-        uint32_t out[4];
-        vcpu_cpuid(v, (uint32_t)v->gpr[RAX], (uint32_t)v->gpr[RCX], out);
-        v->gpr[RAX] = out[0];
-        v->gpr[RBX] = out[1];
-        v->gpr[RCX] = out[2];
-        v->gpr[RDX] = out[3];
-        v->rip += 2;
-        return BT_RESUME;
-    }
+    case SPACE_CPUID:
+        return user_cpuid(b);
     default:
         return BT_DISPATCH;
     }

@@ -135,6 +135,10 @@ int host_space_run(struct space *s, struct space_regs *regs, struct space_exit *
  *  space can be hostile: copy before checking; a header written here is validated by the host CPU only (XRSTOR #GP = space dead). */
 uint8_t *host_space_xsave(struct space *s, size_t *len);
 
+/** A space may answer CPUID (leaf, subleaf) with `out` by itself from now on, without SPACE_CPUID. Forget: no more of them. */
+void host_space_learn_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, const uint32_t out[4]);
+void host_space_forget_cpuid(struct vcpu *v);
+
 /** Counters of DESIGN §9, for --stat. */
 struct host_space_stats {
     uint64_t created, destroyed, runs, batches, ops, spin_handoffs, yield_handoffs, futex_handoffs, kicks;

@@ -332,9 +332,13 @@ static enum shadow_result fill_small(struct shadow *s, uint64_t gva, const struc
             s->page_flags[(off >> PAGE_SHIFT) + (int64_t)k - (int64_t)i] |= s->page_flag_w4k;
         }
     }
-    uint64_t at = align_down(gva, PAGE_SIZE) - (i - from) * PAGE_SIZE;
-    if (s->ops->map(s->ctx, at, (uint64_t)off - (i - from) * PAGE_SIZE, (to - from) * PAGE_SIZE, prot)) {
-        return SHADOW_HOST_ERROR;
+    uint64_t at = align_down(gva, PAGE_SIZE), before = (i - from) * PAGE_SIZE;
+    if (s->ops->map(s->ctx, at - before, (uint64_t)off - before, (to - from) * PAGE_SIZE, prot)) {
+        from = i; /* the host may lack the place for a neighbour only */
+        to = i + 1;
+        if (s->ops->map(s->ctx, at, (uint64_t)off, PAGE_SIZE, prot)) {
+            return SHADOW_HOST_ERROR;
+        }
     }
     set_bits(r->mapped, from, to - from, true);
     set_bits(r->writable, from, to - from, prot & HOST_W);

@@ -7,8 +7,8 @@
 USER_CODE(user_spin, "1: inc %rax; jmp 1b");
 USER_CODE(user_nop, "nop; syscall");
 
-static unsigned count, order[16];
-static uint64_t last_rip, last_flags;
+static volatile unsigned count, order[16];
+static volatile uint64_t last_rip, last_flags;
 
 static void note(struct regs *r)
 {
@@ -171,7 +171,7 @@ static void in_user(void)
     CASE("a timer interrupt out of a loop in the kernel");
     wrmsr(X2APIC_INIT_COUNT, 3000000);
     sti();
-    while (*(volatile unsigned *)&count == 2)
+    while (count == 2)
         ;
     cli();
     CHECK_EQ(count, 3);
@@ -181,7 +181,7 @@ static void in_user(void)
         map(SPARE_HIGH + i * KB4, page_alloc(), PTE_KERNEL);
     wrmsr(X2APIC_INIT_COUNT, 200000);
     sti();
-    for (unsigned i = 0; i < 2000 && *(volatile unsigned *)&count == 3; i++) {
+    for (unsigned i = 0; i < 2000 && count == 3; i++) {
         to = SPARE_HIGH;
         n = 64 * KB4;
         asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(i) : "memory");

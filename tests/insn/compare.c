@@ -130,6 +130,30 @@ static bool may_be_unsupported(const struct insn_case *c)
     return false;
 }
 
+/* A feature this processor lacks: #UD natively, where the engine may look at the operand first. */
+static bool lacks_feature(const struct insn_case *c, const struct result *n, const struct result *e)
+{
+    struct insn in;
+    uint64_t at = n->rip - c->gpc;
+    return n->vector == VEC_UD && e->rip == n->rip && at < c->len && insn_decode(&in, c->bytes + at, c->len - at) == INSN_OK &&
+           in.cls != CLS_UD && in.mem && (in.map > 1 || in.encoding != INSN_LEGACY);
+}
+
+/* Strings with 32-bit addresses: processors differ in whether the upper halves of the registers go when nothing was done. */
+static bool short_string(const struct insn_case *c)
+{
+    struct insn in;
+    for (unsigned at = 0; at < c->len; at += in.len) {
+        if (insn_decode(&in, c->bytes + at, c->len - at) != INSN_OK) {
+            break;
+        }
+        if (in.addrsize == 4 && in.cls >= CLS_MOVS && in.cls <= CLS_SCAS) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t size)
 {
     const struct insn_case *c = &b->c[i];
@@ -158,7 +182,7 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
     }
     /* A branch to a non-canonical address faults at the branch on Intel's processors, at its target on AMD's and in the engine. */
     bool wild = n->vector == VEC_GP && e->vector == VEC_GP && !gva_canonical(e->rip);
-    if (r.any && wild) {
+    if (r.any && (wild || short_string(c) || lacks_feature(c, n, e))) {
         return SKIPPED_FORBIDDEN;
     }
     if (r.any && (forbidden(b, n) || forbidden(b, e))) {

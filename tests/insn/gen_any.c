@@ -19,6 +19,9 @@ static bool unsuitable_plain(const struct insn *in)
     if (in->map == 1 && in->opcode == 0x01) {
         return true;
     }
+    if (in->map == 1 && in->opcode == 0x0f) { /* 3DNow!: undefined on most */
+        return true;
+    }
     bool tile = in->encoding == INSN_VEX && in->map == 2 && (in->opcode == 0x49 || in->opcode == 0x4b || (in->opcode >= 0x5c && in->opcode <= 0x6f));
     return tile || (in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xc8);
 }

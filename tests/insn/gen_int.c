@@ -351,6 +351,8 @@ void gen_flags(struct gen *g)
     uint64_t flags = gen_random(g) & (RFLAGS_ARITH | RFLAGS_ID | (gen_chance(g, 30) ? RFLAGS_DF : 0));
     flags |= gen_chance(g, 10) ? RFLAGS_TF : 0;
     struct op push = {.opcode = 0x68, .imm_len = 4, .imm = flags | RFLAGS_FIXED | RFLAGS_IF};
-    asm_op(g->c, &push);
-    asm_raw(g->c, (const uint8_t[]){0x9d}, 1);
+    if (asm_op(g->c, &push)) { /* and popf with it: what else it popped might clear IF, which only the guest can */
+        struct ins *i = &g->c->ins[g->c->count - 1];
+        i->byte[i->len++] = 0x9d;
+    }
 }

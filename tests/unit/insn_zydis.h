@@ -1,4 +1,4 @@
-/* Holds ring3's instruction decoder against Zydis. Used by test_insn and by tools/insn_check. */
+/* Holds ring3's instruction decoder against Zydis. Used by test_insn and by test_insn_kernels. */
 #ifndef UNIT_INSN_ZYDIS_H
 #define UNIT_INSN_ZYDIS_H
 

@@ -414,3 +414,21 @@ int host_space_park(struct space *s)
 {
     return stop(s);
 }
+
+void host_space_learn_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, const uint32_t out[4])
+{
+    struct space_host *h = hosts[v->index];
+    if (h && h->cpuids < SPACE_CPUID_MAX) {
+        h->cpuid[h->cpuids++] = (struct space_cpuid){leaf, subleaf, out[0], out[1], out[2], out[3]};
+        h->cpuid_version++;
+    }
+}
+
+void host_space_forget_cpuid(struct vcpu *v)
+{
+    struct space_host *h = hosts[v->index];
+    if (h) {
+        h->cpuids = 0;
+        h->cpuid_version++;
+    }
+}

@@ -51,6 +51,7 @@ struct space {
     uint32_t frame_off; /* of the event's frame in alt */
     uint32_t fp_off;    /* of its XSAVE image, of fp_len bytes */
     uint32_t fp_len;
+    uint32_t cpuid_seen; /* space_host.cpuid_version when ctl.cpuid was filled */
     bool emptying; /* in the pool: a gate command that empties it is under way */
 
     enum space_place place;
@@ -100,6 +101,10 @@ struct space_host {
     uint64_t tsc_per_us;
     uint32_t pauses_per_us;
     struct host_space_stats stats;
+
+    uint32_t cpuid_version; /* changes with the answers below; never 0 */
+    uint32_t cpuids;
+    struct space_cpuid cpuid[SPACE_CPUID_MAX];
 };
 
 /* The stub's code and places in it: space_stub.S */

@@ -394,6 +394,15 @@ static int run_to_event(struct space *s, uint64_t start)
     return arrived(s, NEWS_ACK) ? 0 : wait_for(s, NEWS_ACK, false);
 }
 
+/* The thread is stopped: its answers can change. */
+static void give_cpuid_answers(struct space *s)
+{
+    const struct space_host *h = s->host;
+    memcpy(s->ctl->cpuid, h->cpuid, h->cpuids * sizeof(h->cpuid[0]));
+    s->ctl->cpuids = h->cpuids;
+    s->cpuid_seen = h->cpuid_version;
+}
+
 int host_space_run(struct space *s, struct space_regs *regs, struct space_exit *out)
 {
     *out = (struct space_exit){.event = SPACE_DEAD};
@@ -409,6 +418,9 @@ int host_space_run(struct space *s, struct space_regs *regs, struct space_exit *
         return 0;
     }
     s->host->stats.runs++;
+    if (s->cpuid_seen != s->host->cpuid_version) {
+        give_cpuid_answers(s);
+    }
     space_place(s);
     if (run_to_event(s, __rdtsc())) {
         return 0;

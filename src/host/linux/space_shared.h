@@ -42,6 +42,17 @@
 #define CTL_TASK_SLEEPS 28
 #define CTL_FRAME 32
 #define CTL_LOOK 40
+#define CTL_CPUIDS 44
+#define CTL_CPUID 64
+
+/* struct space_cpuid */
+#define CPUID_SUBLEAF 4
+#define CPUID_EAX 8
+#define CPUID_EBX 12
+#define CPUID_ECX 16
+#define CPUID_EDX 20
+#define CPUID_SIZE 24
+#define SPACE_CPUID_MAX 160
 
 /* ctl.task_sleeps, 0: it does not. Who waits for an event is not woken by an acknowledgement: it
  * would only kick again. */
@@ -142,7 +153,11 @@ struct space_ctl {
     uint32_t task_sleeps; /* SPACE_SLEEPS*: the task sleeps on sh.bell, wake it */
     uint64_t frame;       /* address of the frame to leave by */
     uint32_t look;        /* CPUID faults: look whether a #GP is one */
-    uint32_t unused;
+    uint32_t cpuids;      /* answers below that the stub may give by itself */
+    uint64_t unused[2];
+    struct space_cpuid {
+        uint32_t leaf, subleaf, eax, ebx, ecx, edx;
+    } cpuid[SPACE_CPUID_MAX];
 };
 
 /** One operation of the gate. */
@@ -196,6 +211,9 @@ struct space_frame {
 };
 
 _Static_assert(offsetof(struct space_ctl, frame) == CTL_FRAME, "layout");
+_Static_assert(offsetof(struct space_ctl, cpuid) == CTL_CPUID && sizeof(struct space_cpuid) == CPUID_SIZE &&
+                   sizeof(struct space_ctl) <= SPACE_OPS - SPACE_CTL,
+               "layout");
 _Static_assert(offsetof(struct space_op, flags) == OP_FLAGS && sizeof(struct space_op) == OP_SIZE,
                "layout");
 _Static_assert(offsetof(struct space_sh, frame) == SH_FRAME &&

@@ -405,6 +405,7 @@ int space_zygote_fork(struct space *s)
     s->ctl->look = s->host->cpuid_faults;
     s->events = s->kicks = s->op_count = s->tls_valid = 0;
     s->op_pages = 0;
+    s->cpuid_seen = 0;
     s->armed = s->emptying = false;
     s->place_cpu = space_place_zygote(s->host);
     s->place = s->place_cpu < 0 ? PLACE_ANY : PLACE_SAME;

@@ -1,12 +1,11 @@
-/* Holds the instruction decoder against Zydis over real code, and times it.
+/* The decoder against Zydis over all the code of real kernels, and its speed.
  *
- * usage: insn_check FILE [RUNS]
- * FILE is an x86-64 ELF: every executable section is swept from its start, one instruction after
- * the other; or anything else: its bytes are swept. With RUNS, decodes all that once more, so
- * often, and prints the best time per instruction, padding (int3) left out. Prints totals and the
- * first mismatches; exit status 1 if there are any, 2 if FILE cannot be read.
- *
- * gcc -O2 -Isrc -Itests tools/insn_check.c tests/unit/insn_zydis*.c src/x86/insn*.c -lZydis
+ * usage: test_insn_kernels [-t RUNS] [FILE...]
+ * FILE is a bzImage or an x86-64 ELF, every executable section of which is swept from its start, one
+ * instruction after the other; or anything else: its bytes are swept. Without FILE: the kernels that
+ * the build folder ($BUILD, else build) holds. -t decodes the largest section RUNS times more and
+ * prints the best time per instruction, padding (int3) left out. Prints totals and the first
+ * mismatches. Exit status 1 if there are any, 2 if a file cannot be read.
  */
 #include <elf.h>
 #include <inttypes.h>
@@ -15,9 +14,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "boot/bytes.h"
+#include "boot/bzimage.h"
+#include "boot/decompress.h"
 #include "unit/insn_zydis.h"
 
 #define MAX_SHOWN 20
+#define LEAST_KERNEL_INSNS 1000000u /* fewer in a kernel: its code was not found */
 
 struct totals {
     uint64_t bytes, insns, bad;
@@ -43,6 +46,42 @@ static bool image_read(struct image *image, const char *path)
     fclose(f);
     return ok;
 }
+
+/* ---- the kernel inside a bzImage ---- */
+
+static int append(void *ctx, const uint8_t *bytes, size_t len)
+{
+    struct image *out = ctx;
+    memcpy(out->bytes + out->size, bytes, len);
+    out->size += len;
+    return 0;
+}
+
+/* Replaces the image by what it unpacks to. The places are those of the kernel documentation's "The
+ * Linux/x86 Boot Protocol"; the file is one that we trust. */
+static bool image_unpack(struct image *image, const char *path)
+{
+    const uint8_t *h = image->bytes;
+    size_t at = (h[0x1f1] + 1u) * 512u + load_le32(h + 0x248), len = load_le32(h + 0x24c);
+    if (len < 16 || at > image->size || len > image->size - at)
+        return false;
+    uint32_t total = load_le32(h + at + len - 4);
+    enum compression kind = compression_detect(h + at, len);
+    struct image out = {.bytes = malloc(total)};
+    struct boot_error err = {.text = "no memory"};
+    const struct decompress_sink sink = {.put = append, .ctx = &out};
+    size_t packed = kind == COMPRESSION_GZIP ? len : len - 4;
+    if (!out.bytes || decompress(kind, h + at, packed, total, &sink, path, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        free(out.bytes);
+        return false;
+    }
+    free(image->bytes);
+    *image = out;
+    return true;
+}
+
+/* ---- the sweep ---- */
 
 static void show(const struct image *image, size_t at, size_t avail, uint64_t gva, const char *why)
 {
@@ -93,6 +132,8 @@ static size_t section_count(const struct image *image, const Elf64_Shdr **sectio
     return header->e_shnum;
 }
 
+/* ---- the speed ---- */
+
 static double now_ns(void)
 {
     struct timespec t;
@@ -100,8 +141,8 @@ static double now_ns(void)
     return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
-/* Best of so many runs over the instructions of the largest section, as a translator decodes: each
- * with 15 bytes to read. */
+/* Best of so many runs over the instructions of one section, as a translator decodes: each with 15
+ * bytes to read. */
 static void measure(const struct image *image, size_t at, size_t len, int runs)
 {
     uint32_t *starts = malloc((len + 1) * sizeof(*starts));
@@ -130,34 +171,72 @@ static void measure(const struct image *image, size_t at, size_t len, int runs)
     free(starts);
 }
 
-int main(int argc, char **argv)
+/* ---- */
+
+/* The exit status for one file. */
+static int check(struct insn_zydis *z, const char *path, int runs)
 {
-    struct image image;
-    struct insn_zydis z;
+    struct image image = {0};
     struct totals t = {0};
     const Elf64_Shdr *sections = NULL;
     size_t largest = 0, largest_at = 0;
-    if (argc < 2 || !image_read(&image, argv[1])) {
-        fprintf(stderr, "usage: insn_check FILE [RUNS]\n");
+    bool ok = image_read(&image, path);
+    bool kernel = ok && bzimage_probe(&(struct kernel_file){image.bytes, image.size, path});
+    if (!ok || (kernel && !image_unpack(&image, path))) {
+        fprintf(stderr, "%s: cannot be read\n", path);
+        free(image.bytes);
         return 2;
     }
-    insn_zydis_init(&z);
     size_t count = section_count(&image, &sections);
     for (size_t i = 0; i < count; i++) {
         size_t size = code_size(&image, &sections[i]);
-        sweep(&t, &z, &image, sections[i].sh_offset, size, sections[i].sh_addr);
+        sweep(&t, z, &image, sections[i].sh_offset, size, sections[i].sh_addr);
         largest_at = size > largest ? sections[i].sh_offset : largest_at;
         largest = size > largest ? size : largest;
     }
     if (count == 0) {
         largest = image.size;
-        sweep(&t, &z, &image, 0, image.size, 0);
+        sweep(&t, z, &image, 0, image.size, 0);
     }
-    printf("%" PRIu64 " instructions in %" PRIu64 " bytes: %" PRIu64 " undefined, %" PRIu64
+    printf("%s: %" PRIu64 " instructions in %" PRIu64 " bytes: %" PRIu64 " undefined, %" PRIu64
            " mismatches\n",
-           t.insns, t.bytes, t.by_class[CLS_UD], t.bad);
-    if (argc > 2 && atoi(argv[2]) > 0)
-        measure(&image, largest_at, largest, atoi(argv[2]));
+           path, t.insns, t.bytes, t.by_class[CLS_UD], t.bad);
+    if (runs > 0)
+        measure(&image, largest_at, largest, runs);
     free(image.bytes);
-    return t.bad != 0;
+    if (kernel && t.insns < LEAST_KERNEL_INSNS)
+        printf("%s: no kernel has so little code\n", path);
+    return t.bad != 0 || (kernel && t.insns < LEAST_KERNEL_INSNS);
+}
+
+static int check_built(struct insn_zydis *z, int runs)
+{
+    static const char *const kernels[] = {"vmlinuz", "vmlinuz-generic"};
+    const char *build = getenv("BUILD");
+    int status = 0;
+    for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+        char path[4096];
+        snprintf(path, sizeof(path), "%s/kernel/%s", build ? build : "build", kernels[i]);
+        int one = check(z, path, runs);
+        status = one > status ? one : status;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct insn_zydis z;
+    int runs = 0, arg = 1, status = 0;
+    if (argc > 2 && strcmp(argv[1], "-t") == 0) {
+        runs = atoi(argv[2]);
+        arg = 3;
+    }
+    insn_zydis_init(&z);
+    if (arg == argc)
+        return check_built(&z, runs);
+    for (; arg < argc; arg++) {
+        int one = check(&z, argv[arg], runs);
+        status = one > status ? one : status;
+    }
+    return status;
 }
