@@ -165,6 +165,7 @@ struct callout;
 enum bt_next {
     BT_RESUME,       /* go on in the block, after the instruction */
     BT_DISPATCH,     /* v is complete and current: look up v->rip */
+    BT_RETRY,        /* the same, but the instruction at v->rip was begun and not carried out */
     BT_STOP,         /* leave the engine: machine ended or shutdown */
 };
 enum bt_next bt_callout(struct bt_cpu *b, struct callout *c);

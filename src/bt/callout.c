@@ -522,7 +522,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
         return BT_RESUME;
     }
     c->v->rip = c->gpc;
-    if (c->ex.vector != 0xff) {
+    if (c->ex.vector != 0xff && !bt_stack_handles(c->in)) { /* else the stack's fault may come first */
         b->stats.kernel_fault_injected++;
         if (c->ex.vector == VEC_GP) {
             c->ex.vector = bt_general_vector(b);

@@ -103,7 +103,7 @@ static enum bt_next code_write(struct bt_cpu *b, const struct mmu_xlat *x, uint3
     b->stats.code_writes++;
     if (blk->page[0] != ppn && blk->page[1] != ppn) {
         cache_kill_range(b->cache, ppn, 0, (uint32_t)PAGE_SIZE);
-        return BT_DISPATCH;
+        return BT_RETRY;
     }
     b->stats.code_write_emulated++;
     return bt_emulate_one(b);
@@ -117,13 +117,14 @@ static enum bt_next page_fault(struct bt_cpu *b, uint32_t block)
     uint64_t gva = b->fault.hva - BT_R;
     unsigned access = (b->fault.error & PF_W) ? MMU_WRITE : MMU_READ;
     enum shadow_result r = SHADOW_USER_PAGE;
-    if (bt_in_window(gva, 1)) {
+    uint64_t gpc = cache_guest_pc(b->cache, b->fault.cpc);
+    bool meant = b->guest_fs == b->v->seg[SEG_GS].base + BT_R || !bt_uses_gs(b, gpc); /* else hva says nothing */
+    if (meant && bt_in_window(gva, 1)) {
         r = shadow_fill(&b->window->shadow, gva, access, true, &x, &ex);
         if (r == SHADOW_MAPPED) {
             return BT_RESUME;
         }
     }
-    uint64_t gpc = cache_guest_pc(b->cache, b->fault.cpc);
     cache_recover(b->cache, b->fault.cpc);
     bt_pull(b);
     switch (r) {
@@ -140,7 +141,7 @@ static enum bt_next page_fault(struct bt_cpu *b, uint32_t block)
             return bt_stack_fault(b, gva, access);
         }
         make_soft(b, gpc, block);
-        return BT_DISPATCH;
+        return BT_RETRY;
     }
 }
 
@@ -150,7 +151,7 @@ static enum bt_next general_fault(struct bt_cpu *b, uint64_t gpc, uint32_t block
     struct vcpu_exception ex = {.vector = (uint8_t)b->fault.trapno, .has_error = true};
     if (!cache_is_soft(b->cache, gpc) && bt_reaches_canonical(b)) {
         make_soft(b, gpc, block);
-        return BT_DISPATCH;
+        return BT_RETRY;
     }
     if (bt_stack_outside(b)) {
         return bt_emulate_one(b);
@@ -225,6 +226,7 @@ static enum bt_next run_kernel(struct bt_cpu *b, unsigned max_insns)
 {
     struct vcpu_exception ex;
     bool single = max_insns == 1;
+    uint64_t start = b->v->rip;
     uint32_t block = single ? translate(b, b->v->rip, 1, true, &ex) : block_at(b, b->v->rip, &ex);
     if (!block) {
         return bt_inject(b, &ex);
@@ -282,7 +284,7 @@ static enum bt_next run_kernel(struct bt_cpu *b, unsigned max_insns)
             b->stats.exits_kick++;
             cache_recover(b->cache, b->fault.cpc);
             bt_pull(b);
-            return BT_DISPATCH;
+            return b->v->rip == start ? BT_RETRY : BT_DISPATCH;
         }
     }
     return next;
@@ -328,7 +330,7 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
 /* One instruction with RFLAGS.TF set in kernel code: #DB after it. */
 static enum bt_next run_trapped(struct bt_cpu *b)
 {
-    enum bt_next next = bt_step(b);
+    enum bt_next next = bt_at_string(b) ? bt_emulate_one(b) : bt_step(b); /* a trap for each element */
     if (next != BT_DISPATCH || !(b->v->rflags & RFLAGS_TF)) {
         return next;
     }
@@ -374,6 +376,7 @@ enum engine_exit bt_run(struct vcpu *v)
             next = run_trapped(b);
         } else if (shadow) {
             next = bt_step(b);
+            v->irq_shadow |= next == BT_RETRY;
         } else {
             next = run_kernel(b, TRANSLATE_MAX);
         }

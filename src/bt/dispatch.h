@@ -16,6 +16,10 @@ enum bt_next bt_step(struct bt_cpu *b);
 
 /** Carry out the instruction at v->rip in C (a write to the code page it runs from, an odd operand); delivers its fault. */
 enum bt_next bt_emulate_one(struct bt_cpu *b);
+/** Whether the instruction at gpc has a GS prefix. */
+bool bt_uses_gs(struct bt_cpu *b, uint64_t gpc);
+/** Whether v is at a string instruction. */
+bool bt_at_string(struct bt_cpu *b);
 /** v is at an instruction that got #GP or #SS: whether its memory operand is canonical for the guest, so that only our window was at fault. */
 bool bt_reaches_canonical(struct bt_cpu *b);
 /** v is at an instruction that got #GP or #SS: whether it is a push, pop, call, ret, leave or xlat whose implied operand is canonical but outside the window:

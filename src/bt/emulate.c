@@ -4,18 +4,23 @@
 #include "mmu/mmu.h"
 #include "vm/vm.h"
 
-static bool decode_at(struct bt_cpu *b, struct insn *in)
+static bool decode_gpc(struct bt_cpu *b, uint64_t gpc, struct insn *in)
 {
     uint8_t bytes[INSN_MAX_LEN];
     struct vcpu_exception ex;
-    size_t here = PAGE_SIZE - (b->v->rip & PAGE_MASK), n = INSN_MAX_LEN;
-    if (!mmu_read(b->v, b->v->rip, bytes, here < n ? here : n, MMU_EXEC, &ex)) {
+    size_t here = PAGE_SIZE - (gpc & PAGE_MASK), n = INSN_MAX_LEN;
+    if (!mmu_read(b->v, gpc, bytes, here < n ? here : n, MMU_EXEC, &ex)) {
         return false;
     }
-    if (here < n && !mmu_read(b->v, b->v->rip + here, bytes + here, n - here, MMU_EXEC, &ex)) {
+    if (here < n && !mmu_read(b->v, gpc + here, bytes + here, n - here, MMU_EXEC, &ex)) {
         n = here;
     }
     return insn_decode(in, bytes, n) == INSN_OK;
+}
+
+static bool decode_at(struct bt_cpu *b, struct insn *in)
+{
+    return decode_gpc(b, b->v->rip, in);
 }
 
 static bool is_string(const struct insn *in)
@@ -49,6 +54,18 @@ enum bt_next bt_emulate_one(struct bt_cpu *b)
         return bt_soft_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     return unsupported(b, "no memory operand");
+}
+
+bool bt_uses_gs(struct bt_cpu *b, uint64_t gpc)
+{
+    struct insn in;
+    return decode_gpc(b, gpc, &in) && in.seg == SEG_GS;
+}
+
+bool bt_at_string(struct bt_cpu *b)
+{
+    struct insn in;
+    return decode_at(b, &in) && is_string(&in);
 }
 
 bool bt_reaches_canonical(struct bt_cpu *b)
@@ -90,7 +107,7 @@ uint8_t bt_general_vector(struct bt_cpu *b)
     if (!decode_at(b, &in)) {
         return VEC_GP;
     }
-    bool stack_based = in.mem && in.seg == SEG_NONE && (in.base == RSP || in.base == RBP);
+    bool stack_based = in.mem && in.seg != SEG_FS && in.seg != SEG_GS && (in.base == RSP || in.base == RBP);
     bool bad_stack = in.stack && !gva_canonical(bt_stack_operand(v, &in));
     uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) : 0;
     bool bad_operand = stack_based && !gva_canonical(ea) && !bt_misaligned(&in, ea);

@@ -186,12 +186,14 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
     bool scan = in->cls == CLS_CMPS || in->cls == CLS_SCAS;
     s.step = (v->rflags & RFLAGS_DF) ? -(int64_t)in->opsize : in->opsize;
     uint64_t flags = v->rflags;
+    bool trapped = flags & RFLAGS_TF;
     b->stats.soft_string++;
     for (;;) {
         uint64_t count = rep ? v->gpr[RCX] & s.mask : 1;
         if (!count) {
             break;
         }
+        count = trapped ? 1 : count;
         s.src = v->gpr[RSI] & s.mask;
         s.src += in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0;
         s.dst = v->gpr[RDI] & s.mask;
@@ -203,7 +205,7 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
         if (!rep || (scan && ((in->prefixes & INSN_REP) ? !zf : zf))) {
             break;
         }
-        if (b->want.kick && (v->gpr[RCX] & s.mask)) {
+        if ((b->want.kick || trapped) && (v->gpr[RCX] & s.mask)) {
             return true; /* interrupted: the instruction starts again with what is left */
         }
     }

@@ -14,8 +14,21 @@ static bool stack_fault(struct vcpu_exception *ex)
     return false;
 }
 
+/* An operand half beyond the canonical addresses raises #SS before any of its pages can raise #PF. */
+static bool stack_reachable(uint64_t at, unsigned size, struct vcpu_exception *ex)
+{
+    if (gva_canonical(at) && gva_canonical(at + size - 1)) {
+        return true;
+    }
+    *ex = (struct vcpu_exception){.vector = VEC_SS, .has_error = true};
+    return false;
+}
+
 static bool push(struct vcpu *v, uint64_t value, unsigned size, struct vcpu_exception *ex)
 {
+    if (!stack_reachable(v->gpr[RSP] - size, size, ex)) {
+        return false;
+    }
     if (!mmu_write(v, v->gpr[RSP] - size, &value, size, MMU_WRITE, ex)) {
         return stack_fault(ex);
     }
@@ -26,7 +39,7 @@ static bool push(struct vcpu *v, uint64_t value, unsigned size, struct vcpu_exce
 static bool top(struct vcpu *v, uint64_t at, uint64_t *value, unsigned size, struct vcpu_exception *ex)
 {
     *value = 0;
-    return mmu_read(v, at, value, size, MMU_READ, ex) || stack_fault(ex);
+    return stack_reachable(at, size, ex) && (mmu_read(v, at, value, size, MMU_READ, ex) || stack_fault(ex));
 }
 
 static void set_reg(struct vcpu *v, unsigned r, unsigned size, uint64_t value)
@@ -37,7 +50,7 @@ static void set_reg(struct vcpu *v, unsigned r, unsigned size, uint64_t value)
 /* The explicit operand's address; its fault is #SS where SS is the default segment. */
 static bool operand_fault(const struct insn *in, struct vcpu_exception *ex)
 {
-    bool ss = in->seg == SEG_NONE && (in->base == RSP || in->base == RBP);
+    bool ss = in->seg != SEG_FS && in->seg != SEG_GS && (in->base == RSP || in->base == RBP);
     return ss ? stack_fault(ex) : false;
 }
 

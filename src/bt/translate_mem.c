@@ -182,7 +182,7 @@ static void tr_lea(struct tr *t)
     }
     if (in->base == GPR_RIP) {
         uint64_t target = t->next + (uint64_t)(int64_t)in->disp;
-        target = in->addrsize == 4 ? (uint32_t)target : target;
+        target = in->addrsize == 4 || in->opsize == 4 ? (uint32_t)target : target;
         if (in->opsize == 2 || dst == RSP) {
             unsigned x = tr_scratch(t, 0);
             tr_spill(t, x);
@@ -199,7 +199,7 @@ static void tr_lea(struct tr *t)
             tr_unspill(t, x);
             return;
         }
-        emit_mov_imm(&t->e, dst, in->opsize == 4 ? (uint32_t)target : target);
+        emit_mov_imm(&t->e, dst, target);
         return;
     }
     if (dst == RSP && !(in->base == RSP && in->opsize == 8 && in->addrsize == 8)) {
@@ -367,7 +367,7 @@ void tr_plain(struct tr *t)
     } else if (!in->mem) {
         if (!in->hidden_mem) {
             emit_bytes(&t->e, t->bytes, in->len);
-        } else if (in->seg == SEG_FS) {
+        } else if (in->seg == SEG_FS || t->soft) {
             tr_callout(t, CALLOUT_INSN);
         } else { /* xlat, maskmov: an operand without ModRM */
             how.seg = in->seg == SEG_GS ? 0x64 : 0x65;

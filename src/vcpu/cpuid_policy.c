@@ -51,10 +51,10 @@
 #define ECX1_AVX (B(12) | B(28) | B(29))
 #define ECX1_PCID B(17)
 #define ECX1_FORCED (B(21) | B(24) | B(31)) /* x2APIC, TSC deadline, hypervisor */
-/* fpu vme de pse tsc msr pae cx8 apic pge cmov pat pse36 clflush mmx fxsr sse sse2 ss */
+/* fpu vme de pse tsc msr pae mce cx8 apic pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss */
 #define EDX1_BASE                                                                                  \
-    (B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(9) | B(13) | B(15) | B(16) |        \
-     B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27))
+    (B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(13) | B(14) | B(15) | \
+     B(16) | B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27))
 #define EDX1_FORCED B(9)
 #define EDX1_SEP B(11)
 #define EDX1_HTT B(28)

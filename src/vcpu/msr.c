@@ -42,6 +42,8 @@ struct constant_msr {
 };
 
 static const struct constant_msr constants[] = {
+    {0x179, ANY, REFUSE, 0},                       /* MCG_CAP: no machine-check banks */
+    {0x17a, ANY, ZERO_ONLY, 0},                    /* MCG_STATUS */
     {0x17, INTEL, REFUSE, 0},                      /* PLATFORM_ID */
     {0x34, INTEL, REFUSE, 0},                      /* SMI_COUNT */
     {MSR_FEATURE_CONTROL, INTEL, REFUSE, 1},       /* locked, nothing enabled */

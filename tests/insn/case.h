@@ -81,6 +81,7 @@ struct result {
     uint64_t cr2, rip, rflags;
     uint64_t gpr[GPR_COUNT];
     uint8_t image[IMAGE_SIZE];
+    uint8_t at[16];              /* native: the bytes at rip, as they were in the end */
     uint64_t page[MEMORY_PAGES]; /* 0: unchanged, else a hash of the contents */
     char why[160];
 };

@@ -121,7 +121,7 @@ static bool may_be_unsupported(const struct insn_case *c)
             break;
         }
         bool odd_memory = in.hidden_mem || (in.mem && (in.vsib || !in.mem_size) && (in.mem_read || in.mem_write));
-        bool odd_rsp = in.encoding != INSN_LEGACY && (in.reg_read | in.reg_write) & 1u << RSP;
+        bool odd_rsp = (in.encoding != INSN_LEGACY || in.cls == CLS_FPU) && (in.reg_read | in.reg_write) & 1u << RSP;
         bool enter = in.map == 0 && in.encoding == INSN_LEGACY && in.opcode == 0xc8;
         if (odd_memory || odd_rsp || enter) {
             return true;
@@ -137,6 +137,16 @@ static bool lacks_feature(const struct insn_case *c, const struct result *n, con
     uint64_t at = n->rip - c->gpc;
     return n->vector == VEC_UD && e->rip == n->rip && at < c->len && insn_decode(&in, c->bytes + at, c->len - at) == INSN_OK &&
            in.cls != CLS_UD && in.mem && (in.map > 1 || in.encoding != INSN_LEGACY);
+}
+
+/* Code that changed itself into an instruction that only the guest may run. */
+static bool privileged(const struct result *n)
+{
+    struct insn in;
+    if (n->vector != VEC_GP || insn_decode(&in, n->at, sizeof(n->at)) != INSN_OK) {
+        return false;
+    }
+    return in.cls >= CLS_INTN && !(in.cls >= CLS_MOVS && in.cls <= CLS_SCAS);
 }
 
 /* Strings with 32-bit addresses: processors differ in whether the upper halves of the registers go when nothing was done. */
@@ -182,7 +192,7 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
     }
     /* A branch to a non-canonical address faults at the branch on Intel's processors, at its target on AMD's and in the engine. */
     bool wild = n->vector == VEC_GP && e->vector == VEC_GP && !gva_canonical(e->rip);
-    if (r.any && (wild || short_string(c) || lacks_feature(c, n, e))) {
+    if (r.any && (wild || privileged(n) || short_string(c) || lacks_feature(c, n, e))) {
         return SKIPPED_FORBIDDEN;
     }
     if (r.any && (forbidden(b, n) || forbidden(b, e))) {

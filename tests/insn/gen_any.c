@@ -36,7 +36,7 @@ static bool suitable(const struct insn *in)
             unsigned ext = (in->modrm >> 3) & 7;
             return !(ext == 4 || ext == 6) && !(in->opcode == 0xdd && ext == 5);
         }
-        return !in->vsib && !unsuitable_plain(in);
+        return !in->vsib && !in->hidden_mem && !unsuitable_plain(in);
     case CLS_NOP: case CLS_CLFLUSH: case CLS_SERIALIZE:
     case CLS_MOVS: case CLS_CMPS: case CLS_STOS: case CLS_LODS: case CLS_SCAS:
     case CLS_PUSHF:

@@ -149,7 +149,12 @@ static void run_case(struct batch *b, unsigned i, uint8_t *ram)
     ticks = 0;
     running = true;
     native_enter();
-    layout_collect(ram, c, i, true, b->native[i].page);
+    struct result *res = &b->native[i];
+    uint64_t off = res->rip - layout_slot_gva(c->code, i);
+    if (off + sizeof(res->at) <= SLOT_CODE) {
+        memcpy(res->at, ram + layout_slot(i) + off, sizeof(res->at));
+    }
+    layout_collect(ram, c, i, true, res->page);
 }
 
 NORETURN void native_child(struct batch *b)

@@ -12,9 +12,12 @@
 
 #include "engine/engine.h"
 #include "host/linux/arena.h"
+#include "host/linux/jail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -312,6 +315,18 @@ NORETURN static void call_on_stack(void *top, void (*fn)(unsigned), unsigned ind
     __builtin_unreachable();
 }
 
+/* The last of set-up: no terminal, no files, the jail. Standard error stays, for messages. */
+static int shut_in(const struct vm *vm)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0) {
+        return -errno;
+    }
+    close(null);
+    const int write_fds[] = {STDERR_FILENO, ARENA->console_event, vm->trace ? ARENA->trace.fd : -1};
+    return jail_enter(write_fds, ARRAY_LEN(write_fds));
+}
+
 NORETURN static void task_main(unsigned index)
 {
     struct vm *vm = &ARENA->vm;
@@ -322,11 +337,18 @@ NORETURN static void task_main(unsigned index)
                           .sigev_value.sival_int = (int)index};
     ev._sigev_un._tid = gettid();
     timer_t timer;
-    int err = timer_create(CLOCK_MONOTONIC, &ev, &timer) ? -errno : 0;
+    mallopt(M_MMAP_MAX, 0); /* the heap only: what mmap would choose lies in the guest's window */
+    int err = jail_drop_privileges();
+    if (!err) {
+        err = timer_create(CLOCK_MONOTONIC, &ev, &timer) ? -errno : 0;
+    }
     if (!err) {
         t->timer = timer;
         __atomic_store_n(&t->tid, gettid(), __ATOMIC_RELEASE);
         err = vm->engine->vcpu_init(v);
+    }
+    if (!err) {
+        err = shut_in(vm);
     }
     if (err) {
         fmt_line(ARENA->panic, PANIC_MAX, "the %s engine cannot start: %s", vm->engine->name,

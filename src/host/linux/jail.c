@@ -1,0 +1,72 @@
+/* Implementation of jail.h.
+ *
+ * A guest address in the window's margins can alias the task's own memory (docs/limits.md), so a hostile guest kernel may come to run code of
+ * its own here. It then finds a process without privileges that can make these calls and no others. What stays possible: signals to processes of
+ * the same user (kill and pidfd_open take any pid); as root, the user is nobody.
+ * State: none but the kernel's. Called in the vCPU task, once.
+ */
+#include "host/linux/jail.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+
+int jail_drop_privileges(void)
+{
+    pid_t monitor = getppid();
+    if (geteuid() == 0) {
+        /* a container may map no other user: then capabilities are all there is to lose */
+        bool done = setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0;
+        (void)done;
+    }
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2];
+    memset(none, 0, sizeof(none));
+    if (syscall(SYS_capset, &head, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
+        return -errno;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* changing the user has cleared it */
+    if (getppid() != monitor) {
+        _exit(0);
+    }
+    return 0;
+}
+
+static const int plain_calls[] = {
+    SCMP_SYS(brk), SCMP_SYS(clock_gettime), SCMP_SYS(close), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(futex),
+    SCMP_SYS(futex_waitv), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(getrandom), SCMP_SYS(gettid), SCMP_SYS(kill), SCMP_SYS(lseek),
+    SCMP_SYS(madvise), SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(munmap), SCMP_SYS(pidfd_open),
+    SCMP_SYS(pidfd_send_signal), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(pread64), SCMP_SYS(restart_syscall),
+    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sched_yield), SCMP_SYS(tgkill), SCMP_SYS(timer_settime), SCMP_SYS(wait4), SCMP_SYS(waitid),
+};
+
+int jail_enter(const int *write_fds, unsigned count)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    int rc = ctx ? 0 : -ENOMEM;
+    if (!rc) {
+        seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    }
+    for (size_t i = 0; !rc && i < ARRAY_LEN(plain_calls); i++) {
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, plain_calls[i], 0);
+    }
+    for (unsigned i = 0; !rc && i < count; i++) {
+        if (write_fds[i] >= 0) {
+            rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)write_fds[i]));
+        }
+    }
+    rc = rc ? rc : seccomp_load(ctx);
+    if (ctx) {
+        seccomp_release(ctx);
+    }
+    return rc;
+}
