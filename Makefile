@@ -35,8 +35,8 @@ help:
 	@echo 'make uninstall       remove what install put there'
 	@echo 'make debug           build $(B)/debug/ring3, which checks itself'
 	@echo 'make check           check-headers and check-layers'
-	@echo 'make lint            clang build and clang-tidy, where they are installed'
-	@echo 'make fuzz            the fuzzers, FUZZ_SECONDS=60 each (clang)'
+	@echo 'make lint            clang build of everything, and clang-tidy'
+	@echo 'make fuzz            the fuzzers, FUZZ_SECONDS=60 each'
 	@echo 'make clean           remove $(B), but keep downloaded packages; distclean removes all'
 
 # Set-up must be over before anything is compiled, also under -j: hence the second make.

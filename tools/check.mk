@@ -11,20 +11,26 @@ check-headers:
 check-layers: $(OBJ_CORE) $(OBJ_LOADER)
 	@tools/check-layers $(OBJ_CORE) $(OBJ_LOADER)
 
-# clang sees other things than gcc; clang-tidy where it is installed.
+# clang sees other things than gcc; clang-tidy reads the sources of the program.
 lint:
-	@tools/lint $(SRC_CORE) -- $(SRC_LOADER) -- $(SRC_HOSTED)
+	tools/setup lint
+	@tools/lint $(SRC_CORE) -- $(SRC_LOADER) -- $(SRC_HOSTED) -- \
+	    $(sort $(wildcard tests/unit/*.c tests/host/*.c tests/insn/*.c tests/fuzz/*.c tests/tools/*.c))
 
-# Each fuzzer for FUZZ_SECONDS with the sanitizers; needs clang. A crash leaves its input in build/fuzz.
+# Each fuzzer for FUZZ_SECONDS with the sanitizers. A crash leaves its input in build/fuzz.
 FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+CFLAGS_FUZZ = -std=gnu11 -O1 -g $(WARN) -Isrc -Itests -D_GNU_SOURCE -fno-pie -no-pie \
+    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/boot/*.c src/x86/*.c) $(T)/unit.a
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
-	$(Q)clang -std=gnu11 -O1 -g $(WARN) -Isrc -Itests -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-pie -no-pie \
-	    -o $@ $< tests/unit/fake_host.c src/base/*.c src/boot/*.c src/x86/*.c \
-	    $(T)/unit.a $(LIBS_RING3)
-fuzz: $(FUZZERS)
-	$(foreach f,$^,$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -artifact_prefix=$(B)/fuzz/ &&) true
+	$(Q)clang $(CFLAGS_FUZZ) -o $@ $< tests/unit/fake_host.c src/base/*.c src/boot/*.c src/x86/*.c $(T)/unit.a $(LIBS_RING3)
+fuzzers: $(FUZZERS)
+fuzz:
+	tools/setup fuzz
+	$(MAKE) fuzzers
+	$(foreach f,$(FUZZERS),$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(B)/fuzz/ &&) true
 
-.PHONY: check fuzz check-headers check-layers lint
+.PHONY: check fuzz fuzzers check-headers check-layers lint

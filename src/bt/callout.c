@@ -160,6 +160,7 @@ static bool do_mov_to_cr(struct ctx *c)
         return false;
     }
     bt_tlb_effect(c->b, effect, old_cr3);
+    c->b->fpu_idle |= c->in->reg == 0 || c->in->reg == 4; /* the next FPU instruction looks at them again */
     if (c->in->reg == 8) {
         c->b->want.irq |= lapic_pending(c->v->lapic) >= 0;
     }
@@ -199,6 +200,7 @@ static bool do_cr0_word(struct ctx *c)
         return false;
     }
     bt_tlb_effect(c->b, effect, c->v->cr3);
+    c->b->fpu_idle = 1;
     return true;
 }
 
@@ -462,6 +464,20 @@ static const callout_fn handler[CLS_COUNT] = {
     [CLS_SYSEXIT] = do_undefined,
 };
 
+void callout_cannot(const struct ctx *c)
+{
+    uint8_t bytes[INSN_MAX_LEN] = {0};
+    char text[3 * INSN_MAX_LEN + 1] = "";
+    struct vcpu_exception ex;
+    (void)!mmu_read(c->v, c->gpc, bytes, c->in->len, MMU_EXEC | MMU_NO_AD, &ex);
+    for (unsigned i = 0; i < c->in->len; i++) {
+        text[3 * i] = ' ';
+        text[3 * i + 1] = "0123456789abcdef"[bytes[i] >> 4];
+        text[3 * i + 2] = "0123456789abcdef"[bytes[i] & 15];
+    }
+    vm_fail(c->v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite:%s", (unsigned long long)c->gpc, text);
+}
+
 static enum bt_next insn_callout(struct ctx *c)
 {
     callout_fn fn = handler[c->in->cls];
@@ -469,7 +485,7 @@ static enum bt_next insn_callout(struct ctx *c)
         fn = callout_flow_handler(c->in->cls);
     }
     if (!fn) {
-        vm_fail(c->v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite", (unsigned long long)c->gpc);
+        callout_cannot(c);
         return BT_STOP;
     }
     TRACE(c->v->vm, "insn %s rip=%#llx", trace_class_name(c->in->cls), (unsigned long long)c->gpc);
@@ -514,7 +530,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     if (allowed && (ea & PAGE_MASK) + size <= PAGE_SIZE && c->in->mem_size) {
         host = bt_soft_xlate(b, ea, size, access, &at, &c->ex);
     }
-    if (host) {
+    if (host && !b->cache->block[co->block].dead) { /* dead: it is about to write the block's own code, which cannot be gone back to */
         b->stats.soft_access++;
         memcpy(b->gpr, raw, sizeof(raw));
         b->gpr[co->scratch] = (uint64_t)(uintptr_t)host - (uint64_t)bit_off;
@@ -587,6 +603,11 @@ enum bt_next bt_callout(struct bt_cpu *b, struct callout *co)
             bt_pull(b);
             b->v->rip = c.gpc;
             return bt_inject(b, &c.ex);
+        }
+        if (b->v->cr0 & CR0_TS) { /* fwait without MP, and nobody has used the FPU since */
+            bt_pull(b);
+            b->v->rip = c.gpc + c.in->len;
+            return BT_DISPATCH;
         }
         bt_fpu_acquire(b);
         b->enter_cpc = c.resume;

@@ -21,4 +21,7 @@ uint64_t callout_ea(const struct ctx *c);
 /** Handlers of control transfers and flag instructions (callout_flow.c), NULL for other classes. */
 callout_fn callout_flow_handler(uint8_t cls);
 
+/** End the machine: this instruction has an operand nobody here can handle. The line has its bytes. */
+void callout_cannot(const struct ctx *c);
+
 #endif

@@ -138,7 +138,11 @@ static bool do_other(struct ctx *c)
         c->v->gpr[RSP] = (c->v->gpr[RSP] & ~0xffffull) | (ea & 0xffff);
         return true;
     }
-    vm_fail(c->v->vm, "the guest kernel's instruction at %#llx has an operand ring3 cannot rewrite", (unsigned long long)c->gpc);
+    if (c->in->map == 1 && c->in->encoding == INSN_LEGACY && c->in->opcode == 0xc7 && c->in->mem) { /* cmpxchg8b: no register is free */
+        c->v->rip = c->gpc;
+        return bt_soft_execute(c->b, c->in, &c->ex);
+    }
+    callout_cannot(c);
     c->next = BT_STOP;
     return true;
 }

@@ -153,7 +153,7 @@ static enum bt_next general_fault(struct bt_cpu *b, uint64_t gpc, uint32_t block
         make_soft(b, gpc, block);
         return BT_RETRY;
     }
-    if (bt_stack_outside(b)) {
+    if (bt_at_stack_insn(b)) { /* its stack may only be outside the window, and which of two operands faults first matters */
         return bt_emulate_one(b);
     }
     if (ex.vector == VEC_GP) { /* our segment prefix hides that SS was the default */

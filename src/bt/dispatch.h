@@ -22,9 +22,8 @@ bool bt_uses_gs(struct bt_cpu *b, uint64_t gpc);
 bool bt_at_string(struct bt_cpu *b);
 /** v is at an instruction that got #GP or #SS: whether its memory operand is canonical for the guest, so that only our window was at fault. */
 bool bt_reaches_canonical(struct bt_cpu *b);
-/** v is at an instruction that got #GP or #SS: whether it is a push, pop, call, ret, leave or xlat whose implied operand is canonical but outside the window:
- *  for bt_emulate_one. */
-bool bt_stack_outside(struct bt_cpu *b);
+/** Whether v is at an instruction that bt_stack_execute knows. */
+bool bt_at_stack_insn(struct bt_cpu *b);
 /** An implied stack operand at gva lies where the window cannot map it. */
 enum bt_next bt_stack_fault(struct bt_cpu *b, uint64_t gva, unsigned access);
 

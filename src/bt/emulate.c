@@ -76,8 +76,7 @@ bool bt_reaches_canonical(struct bt_cpu *b)
         return false;
     }
     if (is_string(&in)) {
-        bool src = in.cls != CLS_STOS && in.cls != CLS_SCAS, dst = in.cls != CLS_LODS;
-        return (!src || gva_canonical(v->gpr[RSI])) && (!dst || gva_canonical(v->gpr[RDI]));
+        return true; /* which of its operands faults, and how, is found out there */
     }
     if (in.stack && !gva_canonical(bt_stack_operand(v, &in))) {
         return false;
@@ -90,14 +89,10 @@ bool bt_reaches_canonical(struct bt_cpu *b)
     return gva_canonical(ea) && (poisoned || !bt_in_window(ea, in.mem_size ? in.mem_size : 1));
 }
 
-bool bt_stack_outside(struct bt_cpu *b)
+bool bt_at_stack_insn(struct bt_cpu *b)
 {
     struct insn in;
-    if (!decode_at(b, &in) || !bt_stack_handles(&in)) {
-        return false;
-    }
-    uint64_t at = bt_stack_operand(b->v, &in);
-    return gva_canonical(at) && !bt_in_window(at, 8);
+    return decode_at(b, &in) && bt_stack_handles(&in);
 }
 
 uint8_t bt_general_vector(struct bt_cpu *b)
@@ -109,8 +104,9 @@ uint8_t bt_general_vector(struct bt_cpu *b)
     }
     bool stack_based = in.mem && in.seg != SEG_FS && in.seg != SEG_GS && (in.base == RSP || in.base == RBP);
     bool bad_stack = in.stack && !gva_canonical(bt_stack_operand(v, &in));
-    uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) : 0;
-    bool bad_operand = stack_based && !gva_canonical(ea) && !bt_misaligned(&in, ea);
+    uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in) : 0;
+    uint64_t last = ea + (in.mem_size ? in.mem_size - 1u : 0);
+    bool bad_operand = stack_based && !(gva_canonical(ea) && gva_canonical(last)) && !bt_misaligned(&in, ea);
     return bad_stack || bad_operand ? VEC_SS : VEC_GP;
 }
 

@@ -35,6 +35,10 @@ static bool element(struct str *s, uint64_t gva, void *buf, bool write, struct v
 {
     unsigned n = s->in->opsize;
     gpa_t at;
+    if (!gva_canonical(gva) || !gva_canonical(gva + n - 1)) {
+        *ex = (struct vcpu_exception){.vector = VEC_GP, .has_error = true};
+        return false;
+    }
     if ((gva & PAGE_MASK) + n <= PAGE_SIZE) {
         uint8_t *host = bt_soft_xlate(s->b, gva, n, write ? MMU_WRITE : MMU_READ, &at, ex);
         if (host) {

@@ -53,8 +53,7 @@ unsigned tr_scratch(const struct tr *t, unsigned avoid)
             return order[i];
         }
     }
-    BUG_ON("no scratch register");
-    return RAX;
+    return GPR_NONE;
 }
 
 struct callout *tr_callout(struct tr *t, enum callout_kind kind)

@@ -44,7 +44,8 @@ struct encode {
 void tr_mark(struct tr *t);
 void tr_spill(struct tr *t, unsigned r);
 void tr_unspill(struct tr *t, unsigned r);
-/** A register among RAX RCX RDX RBX RSI RDI that the instruction does not touch and is not in `avoid` (mask). */
+/** A register among RAX RCX RDX RBX RSI RDI that the instruction does not touch and is not in `avoid` (mask). GPR_NONE: there is
+ *  none, which only cmpxchg8b and 16b with base and index can bring about. */
 unsigned tr_scratch(const struct tr *t, unsigned avoid);
 struct callout *tr_callout(struct tr *t, enum callout_kind kind);
 /** A rel32 was just emitted at `site`: make it an exit to target. */

@@ -135,8 +135,9 @@ static void tr_generic(struct tr *t)
     bool rsp = uses_rsp(in);
     bool access = in->mem && !(in->encoding == INSN_LEGACY && in->map == 0 && in->opcode == 0x8d);
     bool soft = access && !direct_form(t, &how);
-    if ((rsp && (in->encoding != INSN_LEGACY || in->cls == CLS_FPU)) || (soft && in->vsib)) {
-        tr_callout(t, CALLOUT_INSN); /* reported there as unsupported */
+    bool refused = (rsp && (in->encoding != INSN_LEGACY || in->cls == CLS_FPU)) || (soft && in->vsib); /* and reported there */
+    if (refused || (soft && tr_scratch(t, 0) == GPR_NONE)) {
+        tr_callout(t, CALLOUT_INSN);
         return;
     }
     unsigned y = GPR_NONE, x = GPR_NONE;
@@ -358,12 +359,12 @@ void tr_plain(struct tr *t)
         tr_leave(t);
     } else if (in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xc8) {
         tr_callout(t, CALLOUT_INSN);
+    } else if (in->hidden_mem && in->mem) { /* movdir64b: its destination takes no segment prefix */
+        tr_callout(t, CALLOUT_INSN);
     } else if (uses_rsp(in)) {
         if (!tr_rsp_fast(t)) {
             tr_generic(t);
         }
-    } else if (in->hidden_mem && in->mem) { /* movdir64b: its destination takes no segment prefix */
-        tr_callout(t, CALLOUT_INSN);
     } else if (!in->mem) {
         if (!in->hidden_mem) {
             emit_bytes(&t->e, t->bytes, in->len);

@@ -139,6 +139,15 @@ static bool at_int_n(struct bt_cpu *b, uint32_t error, uint64_t *rip)
     return true;
 }
 
+/* #DB is a single step (DR6.BS) unless INT1 made it. */
+static bool at_int1(struct bt_cpu *b)
+{
+    struct vcpu_exception ex;
+    uint8_t last = 0;
+    return !(b->v->rflags & RFLAGS_TF) && mmu_read(b->v, b->v->rip - 1, &last, 1, MMU_USER | MMU_EXEC | MMU_NO_AD, &ex) &&
+           last == 0xf1;
+}
+
 static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
 {
     struct vcpu *v = b->v;
@@ -152,7 +161,7 @@ static enum bt_next user_exception(struct bt_cpu *b, const struct space_exit *e)
         d = vcpu_deliver_soft(v, e->vector, soft_insn_rip(b));
         break;
     case VEC_DB:
-        ex.dr6 = 1ull << 14;
+        ex.dr6 = at_int1(b) ? 0 : 1ull << 14;
         return bt_inject(b, &ex);
     case VEC_XM:
         ex.vector = (v->cr4 & CR4_OSXMMEXCPT) ? VEC_XM : VEC_UD;
@@ -203,8 +212,11 @@ static enum bt_next user_event(struct bt_cpu *b, struct uspace *u, const struct 
     struct vcpu *v = b->v;
     struct vcpu_exception ex;
     switch (e->event) {
+    case SPACE_SYSCALL32: /* Intel's fast call from 32-bit code is SYSENTER: SYSCALL is undefined there */
+        b->stats.syscalls++;
+        TRACE(v->vm, "syscall32 nr=%u", (unsigned)v->gpr[RAX]);
+        return vcpu_syscall(v, &ex) || vcpu_sysenter(v, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     case SPACE_SYSCALL:
-    case SPACE_SYSCALL32:
         b->stats.syscalls++;
         TRACE(v->vm, "syscall nr=%lld rip=%#llx", (long long)v->gpr[RAX], (unsigned long long)v->rip - 2);
         if (vcpu_syscall(v, &ex)) {

@@ -108,7 +108,7 @@ static void read_choice(const char *path, char *buf, size_t size)
 
 static void brand(char *buf, size_t size)
 {
-    uint32_t words[12];
+    uint32_t words[12] = {0};
     const char *start = (const char *)words;
 
     snprintf(buf, size, "unnamed processor");

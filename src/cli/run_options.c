@@ -196,7 +196,7 @@ int run_parse(int argc, char **argv, struct run_options *o)
             }
             value = argv[++i];
         }
-        int failed = apply(opt->id, value, o);
+        int failed = apply(opt->id, value ? value : "", o);
         if (failed) {
             return failed;
         }

@@ -206,6 +206,9 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
     struct shadow_rec *r = find_span(s, gva, span);
     unsigned prot = prot_of(s, x->pte, (x->writable ? PTE_W : 0) | (x->exec ? 0 : PTE_NX));
     if (r && write && release_page(s, r, gva, x, prot)) {
+        if (s->exec) {
+            s->page_flags[(uint64_t)ram_offset(&s->v->vm->ram, x->gpa, 1) >> PAGE_SHIFT] |= s->page_flag_w4k;
+        }
         return SHADOW_MAPPED;
     }
     if (r && (!r->large || r->table != x->pte_gpa.v)) {

@@ -1,6 +1,6 @@
-/* SYSCALL, SYSRET, SWAPGS.
+/* SYSCALL, SYSENTER, SYSRET, SWAPGS.
  *
- * SDM 2 "SYSCALL", "SYSRET", "SWAPGS". CS and SS are not read from descriptor tables: fixed flat
+ * SDM 2 "SYSCALL", "SYSENTER", "SYSRET", "SWAPGS". CS and SS are not read from descriptor tables: fixed flat
  * segments. Where vendors differ SYSCALL in compatibility mode follows the guest's vendor (#UD on
  * Intel, CSTAR on AMD and its licensees); SYSRET follows Intel for all: it checks RCX before it
  * leaves ring 0 and loads SS completely.
@@ -35,6 +35,21 @@ bool vcpu_syscall(struct vcpu *v, struct vcpu_exception *ex)
     v->rflags = (v->rflags & ~RFLAGS_RF & ~v->sfmask) | RFLAGS_FIXED;
     v->seg[SEG_CS] = flat(star & 0xfffc, ATTR_CODE64, 0);
     v->seg[SEG_SS] = flat((uint16_t)(star + 8), ATTR_STACK, 0);
+    return true;
+}
+
+bool vcpu_sysenter(struct vcpu *v, struct vcpu_exception *ex)
+{
+    if (cpuid_is_amd(v))
+        return raise_ud(ex);
+    uint16_t sel = v->sysenter_cs & 0xfffc;
+    if (!sel)
+        return raise_gp(ex, 0);
+    v->rip = v->sysenter_eip;
+    v->gpr[RSP] = v->sysenter_esp;
+    v->rflags = (v->rflags & ~(RFLAGS_RF | RFLAGS_VM | RFLAGS_IF)) | RFLAGS_FIXED;
+    v->seg[SEG_CS] = flat(sel, ATTR_CODE64, 0);
+    v->seg[SEG_SS] = flat((uint16_t)(sel + 8), ATTR_STACK, 0);
     return true;
 }
 

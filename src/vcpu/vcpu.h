@@ -149,6 +149,8 @@ bool vcpu_far_call(struct vcpu *v, unsigned opsize, uint16_t sel, uint64_t off, 
 
 /** SYSCALL from 64-bit or compatibility mode. v->rip must be past the instruction. Needs EFER.SCE, else #UD. */
 bool vcpu_syscall(struct vcpu *v, struct vcpu_exception *ex) MUST_CHECK;
+/** SYSENTER from 64-bit or compatibility mode. #GP if no target is set; #UD on AMD, which has none in long mode. */
+bool vcpu_sysenter(struct vcpu *v, struct vcpu_exception *ex) MUST_CHECK;
 /** SYSRET with operand size 8 or 4. #GP if CPL != 0 or RCX not canonical. */
 bool vcpu_sysret(struct vcpu *v, unsigned opsize, struct vcpu_exception *ex) MUST_CHECK;
 bool vcpu_swapgs(struct vcpu *v, struct vcpu_exception *ex) MUST_CHECK;

@@ -92,8 +92,16 @@ struct forbidden {
 };
 #define FORBIDDEN_MAX 64
 
+/** What disturbs the engine while it runs a case. */
+enum kick {
+    KICK_NONE,
+    KICK_RAIN,       /* signals from another process, at any time */
+    KICK_EVERYWHERE, /* run again and again, kicked before each host instruction of translated code in turn */
+};
+
 /** What parent and children share. */
 struct batch {
+    enum kick kick;
     unsigned count;
     unsigned next;           /* the case being run; written by the child */
     struct insn_case c[BATCH_MAX];
@@ -144,17 +152,17 @@ struct tally {
 
 /** Set up; call first. Exits with a message if the host cannot run this. */
 void run_init(int argc, char **argv);
-/** Run b's cases on both sides; with `kick`, signals rain on the engine. */
-void run_batch(struct batch *b, bool kick);
+/** Run b's cases on both sides. */
+void run_batch(struct batch *b, enum kick kick);
 /** Compare what run_batch did; each failing case is minimised and printed. */
-void run_judge(struct batch *b, bool kick, struct tally *t);
+void run_judge(struct batch *b, enum kick kick, struct tally *t);
 /** Memory for a batch, shared with the children. */
 struct batch *run_batch_alloc(void);
 /** A number from the environment, or dflt. */
 uint64_t run_env(const char *name, uint64_t dflt);
 uint64_t run_ms(void);
 /** Cases from `seed` on until `count` (0: no limit) or `ms` are used up, or some have failed. Returns the exit status. */
-int run_random(uint64_t seed, uint64_t count, uint64_t ms, bool kick);
+int run_random(uint64_t seed, uint64_t count, uint64_t ms, enum kick kick);
 void run_tally(const struct tally *t);
 
 #endif

@@ -1,9 +1,11 @@
 /* The engine side: a machine without devices in use, whose vCPU is set to each case's state and run until its exception handler halts. */
 #include "insn/layout.h"
 
+#include "bt/cache.h"
 #include "engine/engine.h"
 #include "host/host.h"
 #include "host/linux/arena.h"
+#include "insn/step.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define STACK_SIZE 0x40000u
+#define STEPS_MAX 3000
 #define ERROR_VECTORS 0x00227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP */
 
 int engine_create(void)
@@ -87,10 +90,9 @@ static void record(struct result *r, const struct vcpu *v)
     r->status = RESULT_TRAP;
 }
 
-static void run_case(struct batch *b, struct vcpu *v)
+static void run_once(struct batch *b, struct vcpu *v, struct result *r)
 {
     unsigned i = b->next;
-    struct result *r = &b->engine[i];
     struct vm *vm = v->vm;
     layout_reset(vm->ram.base, &b->c[i], i, false);
     set_case(v, &b->c[i]);
@@ -106,8 +108,35 @@ static void run_case(struct batch *b, struct vcpu *v)
     }
     layout_collect(vm->ram.base, &b->c[i], i, false, r->page);
     if (how != ENGINE_HALTED) {
+        b->engine[i] = *r;
         b->next++;
         _exit(0); /* the machine has ended: go on in a new process */
+    }
+}
+
+/* Again, with a kick before the first, the second, ... host instruction. A result unlike the first run's is kept. */
+static void run_kicked(struct batch *b, struct vcpu *v)
+{
+    static struct result kicked;
+    struct result *plain = &b->engine[b->next];
+    bool self_modifying = layout_slot_changed(v->vm->ram.base, &b->c[b->next], b->next);
+    uint64_t where;
+    for (long n = 0; n < STEPS_MAX && plain->status == RESULT_TRAP; n++) {
+        if (self_modifying) {
+            engine_bt.ram_written(v->vm, gpa(layout_slot(b->next)), SLOT_CODE);
+        }
+        memset(&kicked, 0, sizeof(kicked));
+        step_arm(n);
+        run_once(b, v, &kicked);
+        if (!step_disarm(&where)) {
+            return;
+        }
+        if (memcmp(&kicked, plain, sizeof(kicked))) {
+            *plain = kicked;
+            snprintf(plain->why, sizeof(plain->why), "kicked before host instruction %ld, %#llx, of guest %#llx", n,
+                     (unsigned long long)where, (unsigned long long)cache_guest_pc(BT_CPU->cache, where));
+            return;
+        }
     }
 }
 
@@ -119,9 +148,14 @@ static void run_all(void)
     if (engine_bt.vcpu_init(v)) {
         _exit(2);
     }
+    step_init();
     for (; batch->next < batch->count; batch->next++) {
-        if (batch->native[batch->next].status == RESULT_TRAP) {
-            run_case(batch, v);
+        if (batch->native[batch->next].status != RESULT_TRAP) {
+            continue;
+        }
+        run_once(batch, v, &batch->engine[batch->next]);
+        if (batch->kick == KICK_EVERYWHERE) {
+            run_kicked(batch, v);
         }
     }
     engine_bt.vcpu_fini(v);
@@ -136,6 +170,7 @@ NORETURN void engine_child(struct batch *b)
     ARENA->panic[0] = '\0';
     ARENA->task[0] = (struct task_shared){.tid = gettid()};
     batch = b;
+    memset(vm->ram.base + RAM_CODE, 0, BATCH_MAX * SLOT_CODE);
     set_up_vcpu(vm->vcpu[0]);
     uint8_t *stack = host_private_map(0, STACK_SIZE, HOST_R | HOST_W); /* the process's own is in the window */
     if (!stack) {

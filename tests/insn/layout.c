@@ -195,6 +195,13 @@ static void slot_contents(uint8_t out[SLOT_CODE], const struct insn_case *c)
     memcpy(out + c->start, c->bytes, c->len < room ? c->len : room);
 }
 
+bool layout_slot_changed(const uint8_t *ram, const struct insn_case *c, unsigned slot)
+{
+    uint8_t was[SLOT_CODE];
+    slot_contents(was, c);
+    return memcmp(ram + layout_slot(slot), was, SLOT_CODE) != 0;
+}
+
 /* Offset in RAM of guest address gva if it is in a region, else 0. */
 static uint32_t region_offset(uint64_t gva)
 {

@@ -84,8 +84,11 @@ int layout_map_native(int fd);
 
 /** Put the initial contents of all regions, and of c's slot, in place; native: values mapped. */
 void layout_reset(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native);
+/** Whether c's code is not what it was made as. */
+bool layout_slot_changed(const uint8_t *ram, const struct insn_case *c, unsigned slot);
 /** Hash pages that c has changed and put back what was there. */
 void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native, uint64_t page[MEMORY_PAGES]);
+#define CODE_PAGE (REGIONS * (REGION_PAGES - 1)) /* index in result.page of the case's own code */
 /** Name of page index i of result.page. */
 void layout_page_name(unsigned i, char *buf, size_t size);
 

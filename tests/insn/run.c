@@ -99,7 +99,7 @@ static bool wait_child(struct batch *b, pid_t pid, int *status)
 }
 
 /* One side's results; a case that ends the child is recorded, the rest goes on in a new one. */
-static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), struct result *res, bool kick)
+static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), struct result *res, bool rain)
 {
     memset(res, 0, b->count * sizeof(*res));
     b->next = 0;
@@ -110,14 +110,14 @@ static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), st
         if (pid == 0) {
             child(b);
         }
-        pid_t rain = kick ? fork() : -1;
-        if (rain == 0) {
+        pid_t cloud = rain ? fork() : -1;
+        if (cloud == 0) {
             kicker(pid);
         }
         bool stalled = wait_child(b, pid, &status);
-        if (rain > 0) {
-            kill(rain, SIGKILL);
-            waitpid(rain, NULL, 0);
+        if (cloud > 0) {
+            kill(cloud, SIGKILL);
+            waitpid(cloud, NULL, 0);
         }
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && b->next > from) {
             continue; /* all done, or this machine's end */
@@ -133,21 +133,22 @@ static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), st
     }
 }
 
-void run_batch(struct batch *b, bool kick)
+void run_batch(struct batch *b, enum kick kick)
 {
     for (unsigned i = 0; i < b->count; i++) {
         case_assemble(&b->c[i], i);
     }
     ARENA->panic[0] = '\0';
     run_side(b, native_child, b->native, false);
-    run_side(b, engine_child, b->engine, kick);
+    b->kick = kick;
+    run_side(b, engine_child, b->engine, kick == KICK_RAIN);
 }
 
 /* ---- failures ---- */
 
-static bool fails(struct batch *one, const struct insn_case *c, bool kick, char *why)
+static bool fails(struct batch *one, const struct insn_case *c, enum kick kick, char *why)
 {
-    for (unsigned tries = kick ? 200 : 1; tries; tries--) {
+    for (unsigned tries = kick == KICK_RAIN ? 200 : 1; tries; tries--) {
         one->count = 1;
         one->c[0] = *c;
         run_batch(one, kick);
@@ -173,7 +174,7 @@ static struct insn_case without(const struct insn_case *c, unsigned k)
 }
 
 /* Drop instructions as long as the case still fails. */
-static void minimise(struct insn_case *c, bool kick, char *why)
+static void minimise(struct insn_case *c, enum kick kick, char *why)
 {
     struct batch *one = run_batch_alloc();
     char *text = malloc(WHY_SIZE);
@@ -235,7 +236,7 @@ static void print_case(const struct insn_case *c)
     printf(c->poke_count ? "}, .poke_count = %u},\n" : "},\n", c->poke_count);
 }
 
-static void report(const struct batch *b, unsigned i, bool kick, char *why)
+static void report(const struct batch *b, unsigned i, enum kick kick, char *why)
 {
     struct insn_case c = b->c[i];
     if (c.name) {
@@ -258,7 +259,7 @@ static void report(const struct batch *b, unsigned i, bool kick, char *why)
     munmap(one, sizeof(*one));
 }
 
-void run_judge(struct batch *b, bool kick, struct tally *t)
+void run_judge(struct batch *b, enum kick kick, struct tally *t)
 {
     static char why[WHY_SIZE];
     for (unsigned i = 0; i < b->count; i++) {
@@ -298,7 +299,7 @@ void run_tally(const struct tally *t)
     printf("\n");
 }
 
-int run_random(uint64_t seed, uint64_t count, uint64_t ms, bool kick)
+int run_random(uint64_t seed, uint64_t count, uint64_t ms, enum kick kick)
 {
     struct tally t = {0};
     struct batch *b = run_batch_alloc();

@@ -1,4 +1,4 @@
-/* The sequences of fixed.c, plainly and under kicks. */
+/* The sequences of fixed.c, plainly and with kicks everywhere. */
 #include "insn/case.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@ int main(int argc, char **argv)
     struct batch *b = run_batch_alloc();
     for (unsigned done = 0; b && done < 2 * fixed_case_count;) {
         b->count = 0;
-        bool kick = done >= fixed_case_count;
+        enum kick kick = done < fixed_case_count ? KICK_NONE : KICK_EVERYWHERE;
         unsigned end = kick ? 2 * fixed_case_count : fixed_case_count;
         while (b->count < BATCH_MAX && done < end) {
             b->c[b->count++] = fixed_cases[done++ % fixed_case_count];

@@ -77,8 +77,15 @@ static bool is_not_offered(const ZydisDecodedInstruction *zi)
     case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
     case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
     case ZYDIS_ISA_SET_AVX512_4VNNIW_512: return true;
-    default: return zi->mnemonic == ZYDIS_MNEMONIC_RSM; /* #UD outside SMM: SDM 2 "RSM" */
+    default: break;
     }
+    /* RAO-INT and others, by name: Zydis 4.1 has them, 4.0 does not */
+    static const char *const newer[] = {"aadd", "aand", "aor", "axor", "pbndkb", "pcommit",
+                                        "wrmsrns", "rdmsrlist", "wrmsrlist"};
+    for (size_t i = 0; i < ARRAY_LEN(newer); i++)
+        if (strcmp(ZydisMnemonicGetString(zi->mnemonic), newer[i]) == 0)
+            return true;
+    return zi->mnemonic == ZYDIS_MNEMONIC_RSM; /* #UD outside SMM: SDM 2 "RSM" */
 }
 
 /* Instructions the decoder knows and Zydis 4.0 does not: SDM 2 and the Instruction Set Extensions

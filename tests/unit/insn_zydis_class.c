@@ -148,6 +148,9 @@ enum insn_class insn_zydis_class(const struct insn_zydis *z, const ZydisDecodedI
                    : CLS_FPU;
     default: break;
     }
+    /* Hints: Zydis 4.0 gives them no name of their own, either. */
+    if (strncmp(ZydisMnemonicGetString(zi->mnemonic), "prefetchit", 10) == 0)
+        return CLS_NOP;
     for (unsigned i = 0; i < zi->operand_count; i++) {
         enum insn_class cls = CLS_PLAIN;
         if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER)

@@ -61,7 +61,8 @@ int jail_enter(const int *write_fds, unsigned count)
     }
     for (unsigned i = 0; !rc && i < count; i++) {
         if (write_fds[i] >= 0) {
-            rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)write_fds[i]));
+            const struct scmp_arg_cmp fd = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)write_fds[i]};
+            rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, &fd);
         }
     }
     rc = rc ? rc : seccomp_load(ctx);

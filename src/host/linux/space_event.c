@@ -244,9 +244,13 @@ static void event_uretprobe(struct space_regs *r, struct space_exit *out)
 
 static bool event_fault(const struct space *s, const struct space_frame *f, struct space_exit *out)
 {
-    uint64_t trap = once(&f->trapno), error = once(&f->err), cr2 = once(&f->cr2);
+    uint64_t trap = once(&f->trapno), error = once(&f->err), cr2 = once(&f->cr2), rip = once(&f->rip);
     switch (trap) {
     case VEC_PF:
+        if (rip >= VSYSCALL && rip < VSYSCALL + PAGE_SIZE) { /* the host found the call's arguments wanting */
+            error = PF_I;
+            cr2 = rip;
+        }
         event_page_fault(out, error, cr2);
         if (!gva_canonical(cr2)) { /* the host translates 57 bits, the guest's processor 48 */
             event_exception(out, VEC_GP, 0);

@@ -21,7 +21,7 @@ uint64_t stored, other[9];
 __asm__(".text\n.globl code_start, code_stop, code_break, code_store\n"
         "code_start:\n"
         "  xorl %eax, %eax\n  incl %eax\n  nop\n"
-        "  pushfq\n  popq %rbx\n" /* must not show TF */
+        "  pushfq\n  popq %r12\n" /* must not show TF */
         "  movl $3, %ecx\n1: loop 1b\n"
         "  leaq other(%rip), %rdi\n  leaq code_start(%rip), %rsi\n  movl $5, %ecx\n  rep movsb\n"
         "  movl $39, %eax\n  syscall\n  movl %eax, %r8d\n" /* getpid */
@@ -100,7 +100,7 @@ static void single_step(void)
         printf("%ld:%d/%d%s%s ", offset(r.rip), WSTOPSIG(status), info.si_code, r.eflags & 0x100 ? "T" : "",
                dr6 & 0x4000 ? "" : "!");
         if (offset(r.rip) == code_stop - code_start) {
-            printf("\nrbx.TF %llu rcx %llu r9 %llu r10 %llu\n", r.rbx >> 8 & 1, r.rcx, r.r9 & 1, r.r10 & 1);
+            printf("\nr12.TF %llu rdx %llu r9 %llu r10 %llu\n", r.r12 >> 8 & 1, r.rdx, r.r9 & 1, r.r10 & 1);
             r.r15 = 44;
             ptrace(PTRACE_SETREGS, child, 0, &r);
         }
