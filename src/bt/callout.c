@@ -545,7 +545,9 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
         }
         return bt_inject(b, &c->ex);
     }
-    return bt_soft_execute(b, c->in, &c->ex) ? BT_DISPATCH : bt_inject(b, &c->ex);
+    bool state = c->in->cls == CLS_XSAVE || c->in->cls == CLS_XRSTOR;
+    bool done = state ? bt_soft_xsave(b, c->in, &c->ex) : bt_soft_execute(b, c->in, &c->ex);
+    return done ? BT_DISPATCH : bt_inject(b, &c->ex);
 }
 
 /* The bytes at gpc could not be fetched or are too long: raise what the processor would. */

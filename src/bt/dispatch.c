@@ -330,8 +330,11 @@ static enum bt_next deliver_pending(struct bt_cpu *b)
 /* One instruction with RFLAGS.TF set in kernel code: #DB after it. */
 static enum bt_next run_trapped(struct bt_cpu *b)
 {
+    uint64_t after_popf;
+    bool popf = bt_at_popf(b, &after_popf), mov_ss = bt_at_mov_ss(b);
     enum bt_next next = bt_at_string(b) ? bt_emulate_one(b) : bt_step(b); /* a trap for each element */
-    if (next != BT_DISPATCH || !(b->v->rflags & RFLAGS_TF)) {
+    bool cleared = !(b->v->rflags & RFLAGS_TF); /* by an event's delivery, or by POPF, which is trapped like any other */
+    if (next != BT_DISPATCH || (cleared && !(popf && b->v->rip == after_popf)) || (mov_ss && b->v->irq_shadow)) {
         return next;
     }
     struct vcpu_exception ex = {.vector = VEC_DB, .dr6 = 1ull << 14};

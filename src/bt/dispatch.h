@@ -20,6 +20,9 @@ enum bt_next bt_emulate_one(struct bt_cpu *b);
 bool bt_uses_gs(struct bt_cpu *b, uint64_t gpc);
 /** Whether v is at a string instruction. */
 bool bt_at_string(struct bt_cpu *b);
+/** Whether v is at a POPF, and where it ends; at a MOV to SS, after which there is no single-step trap (SDM 3 §6.8.3). */
+bool bt_at_popf(struct bt_cpu *b, uint64_t *end);
+bool bt_at_mov_ss(struct bt_cpu *b);
 /** v is at an instruction that got #GP or #SS: whether its memory operand is canonical for the guest, so that only our window was at fault. */
 bool bt_reaches_canonical(struct bt_cpu *b);
 /** Whether v is at an instruction that bt_stack_execute knows. */

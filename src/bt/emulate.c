@@ -68,6 +68,20 @@ bool bt_at_string(struct bt_cpu *b)
     return decode_at(b, &in) && is_string(&in);
 }
 
+bool bt_at_popf(struct bt_cpu *b, uint64_t *end)
+{
+    struct insn in;
+    bool popf = decode_at(b, &in) && in.cls == CLS_POPF;
+    *end = popf ? b->v->rip + in.len : 0;
+    return popf;
+}
+
+bool bt_at_mov_ss(struct bt_cpu *b)
+{
+    struct insn in;
+    return decode_at(b, &in) && in.cls == CLS_MOV_TO_SEG && in.reg == SEG_SS;
+}
+
 bool bt_reaches_canonical(struct bt_cpu *b)
 {
     struct insn in;

@@ -126,10 +126,10 @@ static void tr_conditional(struct tr *t)
     }
     emit_u8(&t->e, t->in->opcode);
     emit_u8(&t->e, 2);
-    emit_u8(&t->e, 0xeb); /* not taken */
-    emit_u8(&t->e, 5);
     t->committed = true; /* loop has counted: both ways out are after the instruction */
     tr_mark(t);
+    emit_u8(&t->e, 0xeb); /* not taken */
+    emit_u8(&t->e, 5);
     /* taken: the pc is the target, which a note cannot say; the jump itself is one instruction and is never a fault, and a kick that
      * lands exactly on it is resolved by cache_recover through the link. */
     tr_jmp(t, target);

@@ -18,7 +18,11 @@ static int window_map(void *ctx, uint64_t gva, uint64_t ram_off, uint64_t len, u
 static int window_unmap(void *ctx, uint64_t gva, uint64_t len)
 {
     struct bt_cpu *b = ctx;
-    return host_window_unmap(b->v, bt_hva(gva), len);
+    if (host_window_unmap(b->v, bt_hva(gva), len) == 0) {
+        return 0;
+    }
+    /* no mapping can be split any more (vm.max_map_count): start afresh */
+    return host_window_unmap(b->v, BT_WINDOW_START, BT_WINDOW_END - BT_WINDOW_START);
 }
 
 /* A page that is not mapped, or that the host cannot split a mapping for, is simply unmapped: it is only a TLB. */
@@ -28,7 +32,8 @@ static int window_protect(void *ctx, uint64_t gva, uint64_t len, unsigned prot)
     if (host_window_protect(b->v, bt_hva(gva), len, prot) == 0) {
         return 0;
     }
-    return host_window_unmap(b->v, bt_hva(gva), len);
+    int rc = window_unmap(ctx, gva, len);
+    return rc ? rc : 1;
 }
 
 static const struct shadow_ops window_ops = {.map = window_map, .protect = window_protect, .unmap = window_unmap};
@@ -55,6 +60,7 @@ void window_mark_code(struct bt_cpu *b, uint64_t ppn)
     }
     *flags |= PAGE_CODE;
     shadow_protect_ppn(&b->window->shadow, ppn);
+    *flags &= (uint8_t)~PAGE_WINDOW_W4K;
     if (*flags & PAGE_SPACE_W) {
         uspace_protect_ppn(b, ppn);
     }

@@ -185,7 +185,7 @@ static int protect_code_in(struct shadow *s, uint64_t gva, uint64_t ram_off, uin
             run++;
         }
         int rc = s->ops->protect(s->ctx, gva + i * PAGE_SIZE, run * PAGE_SIZE, prot & ~HOST_W);
-        if (rc) {
+        if (rc < 0) {
             return rc;
         }
         i += run;
@@ -196,7 +196,7 @@ static int protect_code_in(struct shadow *s, uint64_t gva, uint64_t ram_off, uin
 /* The large page is mapped already and writable: only this page of it was withheld, for code that is gone. */
 static bool release_page(struct shadow *s, const struct shadow_rec *r, uint64_t gva, const struct mmu_xlat *x, unsigned prot)
 {
-    return r->large && r->table == x->pte_gpa.v && r->pte[0] == x->pte && r->writable[0] && (prot & HOST_W) &&
+    return !s->exec && r->large && r->table == x->pte_gpa.v && r->pte[0] == x->pte && r->writable[0] && (prot & HOST_W) &&
            s->ops->protect(s->ctx, align_down(gva, PAGE_SIZE), PAGE_SIZE, prot) == 0;
 }
 
@@ -204,7 +204,11 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
 {
     uint64_t span = x->page_size;
     struct shadow_rec *r = find_span(s, gva, span);
-    unsigned prot = prot_of(s, x->pte, (x->writable ? PTE_W : 0) | (x->exec ? 0 : PTE_NX));
+    uint64_t table, rights, now_span;
+    if (!upper_walk(s, s->v->cr3, gva, &table, &rights, &now_span)) {
+        rights = 0;
+    }
+    unsigned prot = prot_of(s, x->pte, rights);
     if (r && write && release_page(s, r, gva, x, prot)) {
         if (s->exec) {
             s->page_flags[(uint64_t)ram_offset(&s->v->vm->ram, x->gpa, 1) >> PAGE_SHIFT] |= s->page_flag_w4k;
@@ -232,7 +236,7 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
     }
     r->large = true;
     r->table = x->pte_gpa.v;
-    r->rights = PTE_W;
+    r->rights = rights;
     r->pte[0] = x->pte;
     r->has_local = !x->global;
     uint64_t base_gpa = align_down(x->gpa.v, span);
@@ -265,6 +269,9 @@ static enum shadow_result fill_large(struct shadow *s, uint64_t gva, const struc
     }
     if ((prot & HOST_W) && protect_code_in(s, at, (uint64_t)off, len, prot)) {
         return SHADOW_HOST_ERROR;
+    }
+    for (uint64_t i = 0; s->exec && (prot & HOST_W) && i < len >> PAGE_SHIFT; i++) {
+        s->page_flags[((uint64_t)off >> PAGE_SHIFT) + i] |= s->page_flag_w4k;
     }
     return SHADOW_MAPPED;
 }
@@ -448,7 +455,7 @@ static unsigned verify_rec(struct shadow *s, struct shadow_rec *r, uint64_t root
     }
     uint64_t table, rights, span;
     bool ok = upper_walk(s, root, r->gva, &table, &rights, &span);
-    if (!ok || table != r->table || span != r->span || (!r->large && rights != r->rights)) {
+    if (!ok || table != r->table || span != r->span || rights != r->rights) {
         return drop_rec(s, r);
     }
     if (!r->large) {
@@ -496,7 +503,8 @@ void shadow_protect_ppn(struct shadow *s, uint64_t ppn)
                 uint64_t at = ppn << PAGE_SHIFT; /* RAM offset to guest-physical */
                 at = at >= RAM_HOLE_START ? at + (RAM_HOLE_END - RAM_HOLE_START) : at;
                 if (r->writable[0] && at >= base && at - base < r->span) {
-                    BUG_ON(s->ops->protect(s->ctx, r->gva + (at - base), PAGE_SIZE, HOST_R | (s->exec ? HOST_X : 0)) != 0);
+                    unsigned prot = prot_of(s, r->pte[0], r->rights) & ~HOST_W;
+                    BUG_ON(s->ops->protect(s->ctx, r->gva + (at - base), PAGE_SIZE, prot) < 0);
                 }
                 continue;
             }
@@ -505,11 +513,11 @@ void shadow_protect_ppn(struct shadow *s, uint64_t ppn)
                     int64_t off = ram_offset(ram, gpa(r->pte[i] & PTE_ADDR), PAGE_SIZE);
                     if (off >= 0 && (uint64_t)off >> PAGE_SHIFT == ppn) {
                         set_bits(r->writable, i, 1, false);
-                        BUG_ON(s->ops->protect(s->ctx, r->gva + i * PAGE_SIZE, PAGE_SIZE, HOST_R) != 0);
+                        unsigned prot = prot_of(s, r->pte[i], r->rights) & ~HOST_W;
+                        BUG_ON(s->ops->protect(s->ctx, r->gva + i * PAGE_SIZE, PAGE_SIZE, prot) < 0);
                     }
                 }
             }
         }
     }
-    s->page_flags[ppn] &= (uint8_t)~s->page_flag_w4k;
 }

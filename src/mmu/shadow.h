@@ -18,10 +18,11 @@
 
 /* What a RAM page is to the engine: flags by page of the RAM object. */
 #define PAGE_CODE 1u         /* translated code was made from it: nobody maps it writable */
-#define PAGE_WINDOW_W4K 2u   /* is or was mapped writable by a 4 KB window entry */
-#define PAGE_SPACE_W 4u      /* is or was mapped writable in a space */
+#define PAGE_WINDOW_W4K 2u   /* may be mapped writable by a 4 KB window entry */
+#define PAGE_SPACE_W 4u      /* may be mapped writable in a space, by a page of any size */
 
-/** Where mappings go. prot: HOST_R|HOST_W|HOST_X. Each returns 0 or -errno. */
+/** Where mappings go. prot: HOST_R|HOST_W|HOST_X. Each returns 0 or -errno; protect also 1: the range, or more, was unmapped instead, which a TLB
+ *  may do at any time. */
 struct shadow_ops {
     int (*map)(void *ctx, uint64_t gva, uint64_t ram_off, uint64_t len, unsigned prot);
     int (*protect)(void *ctx, uint64_t gva, uint64_t len, unsigned prot);
@@ -77,7 +78,7 @@ enum shadow_result shadow_fill(struct shadow *s, uint64_t gva, unsigned access, 
 unsigned shadow_verify(struct shadow *s, uint64_t root, bool include_global);
 /** The same for the one page at gva, whatever its G bit. */
 unsigned shadow_verify_page(struct shadow *s, uint64_t root, uint64_t gva);
-/** Withdraw write permission from every mapping of RAM page ppn. */
+/** Withdraw write permission from every mapping of RAM page ppn. The caller clears page_flag_w4k when all shadows have done so. */
 void shadow_protect_ppn(struct shadow *s, uint64_t ppn);
 /** Forget all records (the mappings are gone or will be). */
 void shadow_forget(struct shadow *s);

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define STACK_SIZE 0x40000u
-#define STEPS_MAX 3000
+#define STEPS_MAX 400
 #define ERROR_VECTORS 0x00227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP */
 
 int engine_create(void)

@@ -20,6 +20,8 @@
 
 static uint8_t *jump;        /* bt_enter's */
 static long left = -1;       /* instructions to go; -1: not armed */
+static uint8_t *last;        /* instruction of the last step */
+static unsigned same;        /* how often in a row */
 static bool fired;
 static uint64_t fired_at;
 static struct sigaction kick_action, trap_action;
@@ -64,9 +66,13 @@ static void at_boundary(siginfo_t *si, ucontext_t *uc)
         kick_action.sa_sigaction(TASK_KICK_SIGNAL, si, uc);
         return;
     }
-    if (*rip == 0x9c) {
+    struct insn in;
+    same = rip == last ? same + 1 : 0;
+    last = rip;
+    bool rest_of_string = same > 3 && insn_decode(&in, rip, INSN_MAX_LEN) == INSN_OK; /* each element is a step */
+    if (*rip == 0x9c || rest_of_string) {
         g[REG_EFL] &= ~(greg_t)RFLAGS_TF;
-        set_break(rip + 1);
+        set_break(rip + (rest_of_string ? in.len : 1));
     } else {
         g[REG_EFL] |= RFLAGS_TF;
     }
