@@ -61,6 +61,9 @@ $(T)/guest/%.elf: tests/guest/%.* $(GUEST_LIB) tests/guest/guest.ld $(wildcard t
 	$(Q)$(CC) $(CFLAGS_GUEST) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack \
 	    -T tests/guest/guest.ld -o $@ $(filter tests/guest/$*.%,$^) $(GUEST_LIB)
 
+# NAME_low.c includes NAME.c.
+$(filter %_low.elf,$(TEST_GUEST)): $(T)/guest/%_low.elf: tests/guest/%.c
+
 tests: $(TEST_UNIT) $(TEST_HOST) $(TEST_GUEST) $(TEST_TOOLS)
 
 # ONLY=WORD... runs the tests whose name has one of the words in it.

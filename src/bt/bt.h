@@ -185,7 +185,8 @@ void bt_soft_flush(struct bt_cpu *b);
 /** Host view of guest-virtual gva for an access of len bytes that stays in one page of RAM; sets A/D, kills translated code on a write.
  *  NULL with *ex the fault, or NULL with ex->vector 0xff when it is not RAM (*gpa_out then says where). */
 uint8_t *bt_soft_xlate(struct bt_cpu *b, uint64_t gva, unsigned len, unsigned access, gpa_t *gpa_out, struct vcpu_exception *ex);
-/** Effective guest-virtual address of in's memory operand from v's registers. next_gpc: of the following instruction. */
+/** Effective guest-virtual address of in's memory operand from v's registers, of a bit string's the byte group touched. next_gpc: of the
+ *  following instruction. */
 uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint64_t next_gpc);
 /** Byte distance from the memory operand to what a bit-string instruction (bt m, r) touches; 0 for all others. */
 int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in);

@@ -520,7 +520,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     bt_pull(b);
     c->v->rip = c->gpc + c->in->len;
     int64_t bit_off = bt_bit_offset(c->v, c->in);
-    uint64_t ea = callout_ea(c) + (uint64_t)bit_off;
+    uint64_t ea = callout_ea(c);
     unsigned access = c->in->mem_write ? MMU_WRITE : MMU_READ;
     unsigned size = c->in->mem_size ? c->in->mem_size : 1;
     gpa_t at;

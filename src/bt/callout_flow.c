@@ -85,7 +85,7 @@ static bool do_near_indirect(struct ctx *c)
     c->next = BT_DISPATCH;
     if (!c->in->mem) {
         target = c->v->gpr[c->in->rm];
-    } else if (!mmu_read(c->v, callout_ea(c), &target, 8, MMU_READ, &c->ex)) {
+    } else if (!bt_operand_allowed(c->in, callout_ea(c), &c->ex) || !mmu_read(c->v, callout_ea(c), &target, 8, MMU_READ, &c->ex)) {
         return false;
     }
     if (c->in->cls == CLS_CALL_IND) {

@@ -98,7 +98,7 @@ bool bt_reaches_canonical(struct bt_cpu *b)
     if (!in.mem) {
         return false;
     }
-    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in);
+    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len);
     bool poisoned = in.seg == SEG_GS && b->guest_fs != v->seg[SEG_GS].base + BT_R;
     return gva_canonical(ea) && (poisoned || !bt_in_window(ea, in.mem_size ? in.mem_size : 1));
 }
@@ -118,7 +118,7 @@ uint8_t bt_general_vector(struct bt_cpu *b)
     }
     bool stack_based = in.mem && in.seg != SEG_FS && in.seg != SEG_GS && (in.base == RSP || in.base == RBP);
     bool bad_stack = in.stack && !gva_canonical(bt_stack_operand(v, &in));
-    uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bt_bit_offset(v, &in) : 0;
+    uint64_t ea = in.mem ? bt_effective_address(v, &in, v->rip + in.len) : 0;
     uint64_t last = ea + (in.mem_size ? in.mem_size - 1u : 0);
     bool bad_operand = stack_based && !(gva_canonical(ea) && gva_canonical(last)) && !bt_misaligned(&in, ea);
     return bad_stack || bad_operand ? VEC_SS : VEC_GP;

@@ -37,6 +37,19 @@ uint8_t *bt_soft_xlate(struct bt_cpu *b, uint64_t gva, unsigned len, unsigned ac
     return e->page + (gva & PAGE_MASK);
 }
 
+/* bt bts btr btc with a register bit number reach beyond the operand: SDM 2 "BT". */
+int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in)
+{
+    bool bits = in->encoding == INSN_LEGACY && in->map == 1 &&
+                (in->opcode == 0xa3 || in->opcode == 0xab || in->opcode == 0xb3 || in->opcode == 0xbb);
+    if (!bits) {
+        return 0;
+    }
+    int64_t n = (int64_t)v->gpr[in->reg];
+    n = in->opsize == 2 ? (int16_t)n : in->opsize == 4 ? (int32_t)n : n;
+    return (n >> (in->opsize == 2 ? 4 : in->opsize == 4 ? 5 : 6)) * in->opsize;
+}
+
 uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint64_t next_gpc)
 {
     uint64_t ea = in->moffs ? (uint64_t)in->imm : (uint64_t)(int64_t)in->disp;
@@ -50,6 +63,7 @@ uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint6
             ea += v->gpr[in->index] * in->scale;
         }
     }
+    ea += (uint64_t)bt_bit_offset(v, in);
     if (in->encoding == INSN_LEGACY && in->map == 0 && in->opcode == 0x8f && in->base == RSP) {
         ea += in->opsize; /* pop computes its operand's address with RSP already raised */
     }
@@ -60,19 +74,6 @@ uint64_t bt_effective_address(const struct vcpu *v, const struct insn *in, uint6
         ea += v->seg[in->seg].base;
     }
     return ea;
-}
-
-/* bt bts btr btc with a register bit number reach beyond the operand: SDM 2 "BT". */
-int64_t bt_bit_offset(const struct vcpu *v, const struct insn *in)
-{
-    bool bits = in->encoding == INSN_LEGACY && in->map == 1 &&
-                (in->opcode == 0xa3 || in->opcode == 0xab || in->opcode == 0xb3 || in->opcode == 0xbb);
-    if (!bits) {
-        return 0;
-    }
-    int64_t n = (int64_t)v->gpr[in->reg];
-    n = in->opsize == 2 ? (int16_t)n : in->opsize == 4 ? (int32_t)n : n;
-    return (n >> (in->opsize == 2 ? 4 : in->opsize == 4 ? 5 : 6)) * in->opsize;
 }
 
 /* The alignment an instruction demands of its operand, 0 none. SDM 1 §4.1.1, SDM 2 "SSE/SSE2 instructions": legacy 16-byte operands but those
@@ -272,7 +273,7 @@ bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exce
     }
     b->stats.soft_access++;
     int64_t bit_off = bt_bit_offset(v, &in);
-    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len) + (uint64_t)bit_off;
+    uint64_t ea = bt_effective_address(v, &in, v->rip + in.len);
     unsigned access = in.mem_write ? MMU_WRITE : MMU_READ;
     struct piece p[2];
     unsigned count;

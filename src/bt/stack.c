@@ -54,6 +54,12 @@ static bool operand_fault(const struct insn *in, struct vcpu_exception *ex)
     return ss ? stack_fault(ex) : false;
 }
 
+static bool operand(struct vcpu *v, const struct insn *in, uint64_t *value, unsigned size, struct vcpu_exception *ex)
+{
+    uint64_t ea = bt_effective_address(v, in, v->rip + in->len);
+    return (bt_operand_allowed(in, ea, ex) && mmu_read(v, ea, value, size, MMU_READ, ex)) || operand_fault(in, ex);
+}
+
 static bool push_operand(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex)
 {
     struct vcpu *v = b->v;
@@ -63,8 +69,8 @@ static bool push_operand(struct bt_cpu *b, const struct insn *in, struct vcpu_ex
         value = (uint64_t)in->imm;
     } else if (!in->mem) {
         value = v->gpr[in->has_modrm ? in->rm : in->reg];
-    } else if (!mmu_read(v, bt_effective_address(v, in, v->rip + in->len), &value, size, MMU_READ, ex)) {
-        return operand_fault(in, ex);
+    } else if (!operand(v, in, &value, size, ex)) {
+        return false;
     }
     return push(v, value, size, ex);
 }
@@ -78,7 +84,8 @@ static bool pop_operand(struct bt_cpu *b, const struct insn *in, struct vcpu_exc
         return false;
     }
     if (in->mem) {
-        if (!mmu_write(v, bt_effective_address(v, in, v->rip + in->len), &value, size, MMU_WRITE, ex)) {
+        uint64_t ea = bt_effective_address(v, in, v->rip + in->len);
+        if (!bt_operand_allowed(in, ea, ex) || !mmu_write(v, ea, &value, size, MMU_WRITE, ex)) {
             return operand_fault(in, ex);
         }
         v->gpr[RSP] += size;
@@ -95,9 +102,8 @@ static bool call(struct bt_cpu *b, const struct insn *in, uint64_t *next, struct
     uint64_t target = *next + (uint64_t)in->imm;
     if (in->cls == CLS_CALL_IND && !in->mem) {
         target = v->gpr[in->rm];
-    } else if (in->cls == CLS_CALL_IND &&
-               !mmu_read(v, bt_effective_address(v, in, *next), &target, 8, MMU_READ, ex)) {
-        return operand_fault(in, ex);
+    } else if (in->cls == CLS_CALL_IND && !operand(v, in, &target, 8, ex)) {
+        return false;
     }
     if (!push(v, *next, 8, ex)) {
         return false;

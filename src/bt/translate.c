@@ -4,7 +4,7 @@
  * TRANSLATE_MAX_INSNS ends it. Non-sensitive instructions stay themselves, their memory operands moved by a segment prefix; sensitive ones
  * become a few inline instructions or a callout. No guest register is reserved.
  */
-#include "bt/translate.h"
+#include "bt/check.h"
 #include "base/log.h"
 #include "bt/window.h"
 #include "mmu/mmu.h"
@@ -230,6 +230,7 @@ static void tr_run(struct tr *t, const uint8_t *page, unsigned max_insns)
         size_t avail = fetch(t, t->gpc, page, buf, &second);
         t->in = &in;
         t->bytes = buf;
+        t->avail = avail;
         t->spilled = 0;
         t->fix = FIX_NONE;
         t->committed = false;
@@ -246,7 +247,9 @@ static void tr_run(struct tr *t, const uint8_t *page, unsigned max_insns)
         }
         t->next = t->gpc + in.len;
         t->soft = cache_is_soft(t->c, t->gpc);
+        uint32_t from = emit_pos(&t->e);
         tr_insn(t);
+        check_expansion(t, from);
         t->gpc = t->next;
         t->b->stats.insns++;
     }

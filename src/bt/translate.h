@@ -21,7 +21,8 @@ struct tr {
     uint32_t index;          /* of blk */
     uint64_t gpc, next;      /* the current instruction and the one after it */
     const struct insn *in;
-    const uint8_t *bytes;    /* of the current instruction */
+    const uint8_t *bytes;    /* of the current instruction, and `avail` in all */
+    size_t avail;
     bool soft;               /* its memory operand goes through the software TLB */
     bool ended;              /* the block is complete */
     bool fpu_acquired;

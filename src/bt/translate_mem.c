@@ -292,11 +292,11 @@ static int flag_use(const struct insn *in)
 static bool flags_dead(const struct tr *t)
 {
     const uint8_t *p = t->bytes + t->in->len;
-    const uint8_t *end = t->bytes + INSN_MAX_LEN;
+    const uint8_t *end = t->bytes + t->avail;
     for (unsigned i = 0; i < 4; i++) {
         struct insn in;
         if (p >= end || insn_decode(&in, p, (size_t)(end - p)) != INSN_OK) {
-            return true;
+            return t->avail == INSN_MAX_LEN; /* else the page ends, and nothing is known */
         }
         int use = flag_use(&in);
         if (use || insn_ends_block(&in)) {

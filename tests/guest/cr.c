@@ -1,12 +1,12 @@
-/* Control and debug registers: what they read back, which values are refused. SDM 2 "MOV—Move to/from Control Registers", "MOV—Move to/from
- * Debug Registers"; SDM 3 §2.5. */
+/* Control and debug registers: what they read back, which values are refused. SDM 2 "MOV—Move
+ * to/from Control Registers", "MOV—Move to/from Debug Registers"; SDM 3 §2.5. */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
-#define REFUSED(reg, value)                                                                                           \
-    do {                                                                                                              \
-        TRY_IN("mov %0, %%" reg, "r"((uint64_t)(value)));                                                             \
-        EXPECT_FAULT(VEC_GP, 0);                                                                                      \
+#define REFUSED(reg, value)                                                                        \
+    do {                                                                                           \
+        TRY_IN("mov %0, %%" reg, "r"((uint64_t)(value)));                                          \
+        EXPECT_FAULT(VEC_GP, 0);                                                                   \
     } while (0)
 
 static void cr0(void)
@@ -140,9 +140,15 @@ static void rsp_forms(void)
 {
     uint64_t value, old = read_cr3();
     CASE("mov to and from a control register through RSP, R12");
-    asm volatile("mov %%rsp, %%rbx; mov %%cr3, %%rsp; mov %%rsp, %0; mov %%rbx, %%rsp" : "=r"(value) : : "rbx");
+    asm volatile("mov %%rsp, %%rbx; mov %%cr3, %%rsp; mov %%rsp, %0; mov %%rbx, %%rsp"
+                 : "=r"(value)
+                 :
+                 : "rbx");
     CHECK_EQ(value, old);
-    asm volatile("mov %%rsp, %%rbx; mov %0, %%rsp; mov %%rsp, %%cr3; mov %%rbx, %%rsp" : : "r"(old) : "rbx", "memory");
+    asm volatile("mov %%rsp, %%rbx; mov %0, %%rsp; mov %%rsp, %%cr3; mov %%rbx, %%rsp"
+                 :
+                 : "r"(old)
+                 : "rbx", "memory");
     CHECK_EQ(read_cr3(), old);
 }
 

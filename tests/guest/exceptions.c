@@ -1,5 +1,5 @@
-/* Each exception the kernel can raise in itself: vector, error code, what is pushed, CR2. SDM 3 §6.15 "Exception and Interrupt
- * Reference", §6.14.2 "64-Bit Mode Stack Frame". */
+/* Each exception the kernel can raise in itself: vector, error code, what is pushed, CR2. SDM 3
+ * §6.15 "Exception and Interrupt Reference", §6.14.2 "64-Bit Mode Stack Frame". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -13,7 +13,8 @@ static void pushed_frame(void)
     CHECK_EQ(trap.rsp, rsp);
     CHECK_EQ(trap.ss, KERNEL_DS);
     CHECK_EQ(trap.cs, KERNEL_CS);
-    CHECK_EQ(trap.rflags & (RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | RFLAGS_FIXED), RFLAGS_CF | RFLAGS_DF | RFLAGS_FIXED);
+    CHECK_EQ(trap.rflags & (RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | RFLAGS_FIXED),
+             RFLAGS_CF | RFLAGS_DF | RFLAGS_FIXED);
     CHECK_EQ((trap_frame + sizeof(struct regs)) & 15, 0);
     CHECK((rsp & ~15ull) - trap_frame == sizeof(struct regs));
 
@@ -108,7 +109,8 @@ static void gp(void)
     EXPECT_FAULT(VEC_GP, 0);
     CASE("#SS(0): non-canonical stack address");
     set_gate(VEC_SS, GATE_INTERRUPT, 0, 2);
-    TRY("mov $0x800000000008, %%rcx; mov %%rsp, %%rbx; mov %%rcx, %%rsp; push %%rax; mov %%rbx, %%rsp");
+    TRY("mov $0x800000000008, %%rcx; mov %%rsp, %%rbx; mov %%rcx, %%rsp; push %%rax; mov %%rbx, "
+        "%%rsp");
     CHECK_EQ(trap.vector, VEC_SS);
     CHECK_EQ(trap.error, 0);
     CHECK_EQ(trap.rsp, 0x800000000008);
@@ -163,7 +165,8 @@ static void np(void)
     TRY("int $0x95");
     EXPECT_FAULT(VEC_GP, FREE_SEL);
     CASE("#GP: vector beyond the IDT's limit");
-    struct table_pointer short_idt = {0x20 * 16 - 1, (uint64_t)idt}, full = {sizeof(idt) - 1, (uint64_t)idt};
+    struct table_pointer short_idt = {0x20 * 16 - 1, (uint64_t)idt},
+                         full = {sizeof(idt) - 1, (uint64_t)idt};
     asm volatile("lidt %0" : : "m"(short_idt));
     TRY("int $0x20");
     asm volatile("lidt %0" : : "m"(full));

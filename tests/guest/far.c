@@ -20,16 +20,20 @@ static void jumps(void)
     TRY_IN("rex.w ljmp *%0; ud2\n.globl far_landed\nfar_landed: nop", "m"(target));
     EXPECT_NOTHING();
     target.offset = (uint64_t)far_callee;
-    TRY_IN("rex.w lcall *%0; jmp 1f\n.globl far_callee\nfar_callee: cmpq $0x10, 8(%%rsp); jne 2f; rex.w lret; 2: ud2; 1:", "m"(target));
+    TRY_IN("rex.w lcall *%0; jmp 1f\n.globl far_callee\nfar_callee: cmpq $0x10, 8(%%rsp); jne 2f; "
+           "rex.w lret; 2: ud2; 1:",
+           "m"(target));
     EXPECT_NOTHING();
     CASE("far return with an immediate");
-    TRY("push $0; push $0; mov %%cs, %%eax; push %%rax; lea 1f(%%rip), %%rax; push %%rax; rex.w lret $16; 1:");
+    TRY("push $0; push $0; mov %%cs, %%eax; push %%rax; lea 1f(%%rip), %%rax; push %%rax; rex.w "
+        "lret $16; 1:");
     EXPECT_NOTHING();
     CASE("another selector of the same kind");
     set_gdt(FREE_SEL, DESC_FLAT | DESC_ACCESS(0x9a) | DESC_L);
     uint64_t cs;
     TRY_OUT("push %1; push $1f; rex.w lret; 1: mov %%cs, %0; push $0x10; push $2f;"
-            "rex.w lret; 2:", ("=&c"(cs)), "d"((uint64_t)FREE_SEL));
+            "rex.w lret; 2:",
+            ("=&c"(cs)), "d"((uint64_t)FREE_SEL));
     EXPECT_NOTHING();
     CHECK_EQ(cs, FREE_SEL);
     CHECK_EQ(gdt[FREE_SEL / 8] >> 40 & 0xff, 0x9b); /* accessed */
@@ -65,7 +69,8 @@ static void checks(void)
     CASE("far return to an outer level");
     user_prepare(user_nop);
     user_map(root());
-    TRY_IN("push %0; push %1; push %2; push %3; rex.w lret", "r"((uint64_t)USER_DS), "r"(user.rsp), "r"((uint64_t)USER_DS | 3), "r"(user.rip));
+    TRY_IN("push %0; push %1; push %2; push %3; rex.w lret", "r"((uint64_t)USER_DS), "r"(user.rsp),
+           "r"((uint64_t)USER_DS | 3), "r"(user.rip));
     CHECK_EQ(trap.vector, VEC_GP);
     CHECK_EQ(trap.error, USER_DS & ~3u);
 }
@@ -76,11 +81,13 @@ static void call_gates(void)
 {
     CASE("a call gate at the same level");
     uint64_t offset = (uint64_t)gate_target;
-    set_gdt(FREE_SEL, (offset & 0xffff) | (uint64_t)KERNEL_CS << 16 | DESC_ACCESS(0x8c) | (offset >> 16 & 0xffff) << 48);
+    set_gdt(FREE_SEL, (offset & 0xffff) | (uint64_t)KERNEL_CS << 16 | DESC_ACCESS(0x8c) |
+                          (offset >> 16 & 0xffff) << 48);
     set_gdt(FREE_SEL + 8, offset >> 32);
     target.sel = FREE_SEL;
     target.offset = 0x1234;
-    TRY_IN("rex.w lcall *%0; jmp 1f\n.globl gate_target\ngate_target: rex.w lret; ud2; 1:", "m"(target));
+    TRY_IN("rex.w lcall *%0; jmp 1f\n.globl gate_target\ngate_target: rex.w lret; ud2; 1:",
+           "m"(target));
     EXPECT_NOTHING();
     CASE("a call gate that is not present");
     set_gdt(FREE_SEL, gdt[FREE_SEL / 8] & ~DESC_ACCESS(0x80));

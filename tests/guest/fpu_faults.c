@@ -1,12 +1,13 @@
-/* Exceptions of x87 and SSE, and the control bits that make them: CR0.TS MP EM NE, CR4.OSFXSR OSXMMEXCPT. SDM 3 §2.5 "Control Registers"
- * table 2-2, §6.15 "Interrupt 7", "16", "19". */
+/* Exceptions of x87 and SSE, and the control bits that make them: CR0.TS MP EM NE, CR4.OSFXSR
+ * OSXMMEXCPT. SDM 3 §2.5 "Control Registers" table 2-2, §6.15 "Interrupt 7", "16", "19". */
 #include "lib/paging.h"
 #include "lib/user.h"
 
 USER_CODE(user_x87, "fninit; fld1; syscall");
 USER_CODE(user_sse, "pxor %xmm0, %xmm0; syscall");
 USER_CODE(user_mf, "fninit; fldcw (%rdi); fldz; fld1; fdiv %st(1), %st; fwait; syscall");
-USER_CODE(user_xm, "ldmxcsr (%rdi); pxor %xmm0, %xmm0; movaps %xmm0, %xmm1; divps %xmm1, %xmm0; syscall");
+USER_CODE(user_xm,
+          "ldmxcsr (%rdi); pxor %xmm0, %xmm0; movaps %xmm0, %xmm1; divps %xmm1, %xmm0; syscall");
 
 static void ts_and_em(void)
 {

@@ -1,5 +1,6 @@
-/* FPU state belongs to whoever runs: user code's registers survive kernel code with SIMD of its own when the kernel saves them, and survive
- * untouched when it does not use SIMD; each address space's state is apart only if the kernel keeps it so. SDM 1 ch. 13. */
+/* FPU state belongs to whoever runs: user code's registers survive kernel code with SIMD of its own
+ * when the kernel saves them, and survive untouched when it does not use SIMD; each address space's
+ * state is apart only if the kernel keeps it so. SDM 1 ch. 13. */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -66,7 +67,10 @@ static void saved(void)
     CASE("fxsave, kernel SIMD, fxrstor");
     for (unsigned i = 1; i <= 20; i++) {
         set_up(i);
-        asm volatile("fxsave64 %0; fninit; fld1; pxor %%xmm3, %%xmm3; fxrstor64 %0" : "+m"(image) : : "memory");
+        asm volatile("fxsave64 %0; fninit; fld1; pxor %%xmm3, %%xmm3; fxrstor64 %0"
+                     : "+m"(image)
+                     :
+                     : "memory");
         check(i);
     }
     CASE("two tasks whose state the kernel switches");
@@ -113,7 +117,8 @@ static void wide(void)
         CHECK_EQ(((uint64_t *)page)[i], 0x1000 + i);
     if ((all & 0xe0) != 0xe0)
         return;
-    CASE("AVX-512: zmm17 and k3 survive calls, faults, interrupts of the space and the kernel's xsave");
+    CASE("AVX-512: zmm17 and k3 survive calls, faults, interrupts of the space and the kernel's "
+         "xsave");
     for (unsigned i = 0; i < 8; i++)
         ((uint64_t *)page)[i] = 0x5120 + i;
     user_call(user_set_512, USER_PAGE, 0xdeadbeef, 0);
@@ -121,7 +126,10 @@ static void wide(void)
     user_call((void *)0x20000000, 0, 0, 0);
     memset(image, 0, sizeof(image));
     asm volatile("xsave64 %0" : "+m"(image) : "a"(all), "d"(0) : "memory");
-    asm volatile("vpxorq %%zmm17, %%zmm17, %%zmm17; kxorq %%k3, %%k3, %%k3; xrstor64 %0" : : "m"(image), "a"(all), "d"(0) : "memory");
+    asm volatile("vpxorq %%zmm17, %%zmm17, %%zmm17; kxorq %%k3, %%k3, %%k3; xrstor64 %0"
+                 :
+                 : "m"(image), "a"(all), "d"(0)
+                 : "memory");
     memset(page, 0, 64);
     user_call(user_get_512, USER_PAGE, 0, 0);
     EXPECT_SYSCALL(user_get_512_end);

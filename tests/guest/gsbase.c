@@ -1,10 +1,12 @@
-/* FS and GS bases: MSRs, SWAPGS, the FSGSBASE instructions, in the kernel and in user code, with values the engine cannot use directly.
- * SDM 2 "SWAPGS", "WRFSBASE/WRGSBASE", SDM 3 §3.4.4 "Segment Loading Instructions in IA-32e Mode". */
+/* FS and GS bases: MSRs, SWAPGS, the FSGSBASE instructions, in the kernel and in user code, with
+ * values the engine cannot use directly. SDM 2 "SWAPGS", "WRFSBASE/WRGSBASE", SDM 3 §3.4.4 "Segment
+ * Loading Instructions in IA-32e Mode". */
 #include "lib/paging.h"
 #include "lib/user.h"
 
 USER_CODE(user_read_fs, "mov %fs:(%rdi), %rax; mov %gs:(%rsi), %rbx; syscall");
-USER_CODE(user_bases, "rdfsbase %rax; rdgsbase %rbx; wrfsbase %rdi; wrgsbase %rsi; rdfsbase %rcx; syscall");
+USER_CODE(user_bases,
+          "rdfsbase %rax; rdgsbase %rbx; wrfsbase %rdi; wrgsbase %rsi; rdfsbase %rcx; syscall");
 USER_CODE(user_rdfs, "rdfsbase %rax; syscall");
 USER_CODE(user_swapgs, "swapgs");
 

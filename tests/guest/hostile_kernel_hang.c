@@ -1,5 +1,6 @@
-/* A kernel that spins with interrupts off can be ended only from outside: this one ends after a while through its own port, having shown that
- * a loop with interrupts off, a loop of callouts and a long repeat do not stop the rest of the machine (the console). */
+/* A kernel that spins with interrupts off can be ended only from outside: this one ends after a
+ * while through its own port, having shown that a loop with interrupts off, a loop of callouts and
+ * a long repeat do not stop the rest of the machine (the console). */
 #include "lib/guest.h"
 
 void guest_main(void)

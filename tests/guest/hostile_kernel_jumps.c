@@ -1,4 +1,5 @@
-/* A kernel that jumps everywhere: unmapped, not executable, into data, into the middle of instructions, into the engine's own place. */
+/* A kernel that jumps everywhere: unmapped, not executable, into data, into the middle of
+ * instructions, into the engine's own place. */
 /* EXPECT: 0 123 125 126 */
 #include "lib/hostile.h"
 #include "lib/paging.h"
@@ -27,7 +28,8 @@ void guest_main(void)
     CASE("into a page of each single byte");
     uint64_t frame = page_alloc(), at = SPARE_HIGH;
     map(at, frame, PTE_KERNEL);
-    static const uint8_t harmless[] = {0x06, 0x0e, 0x16, 0x1e, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0xce, 0xd4, 0xd5, 0xd6, 0xea, 0xcc, 0xf1};
+    static const uint8_t harmless[] = {0x06, 0x0e, 0x16, 0x1e, 0x27, 0x2f, 0x37, 0x3f, 0x60,
+                                       0x61, 0x62, 0xce, 0xd4, 0xd5, 0xd6, 0xea, 0xcc, 0xf1};
     for (unsigned i = 0; i < ARRAY_LEN(harmless); i++) {
         memset(va_of(frame), harmless[i], KB4);
         go(at);

@@ -1,5 +1,6 @@
-/* A kernel with garbage in its page tables: entries that point at the tables themselves, outside RAM, at each other, random ones. Accesses
- * through them fault or reach some RAM; the machine goes on. */
+/* A kernel with garbage in its page tables: entries that point at the tables themselves, outside
+ * RAM, at each other, random ones. Accesses through them fault or reach some RAM; the machine goes
+ * on. */
 /* EXPECT: 0 123 126 */
 #include "lib/hostile.h"
 #include "lib/paging.h"
@@ -13,7 +14,8 @@ void guest_main(void)
     volatile uint64_t *pml4 = va_of(root());
     pml4[300] = root() | PTE_KERNEL;
     write_cr3(read_cr3());
-    uint64_t window = 0xffff000000000000 | 300ull << 39 | 300ull << 30 | 300ull << 21 | 300ull << 12;
+    uint64_t window =
+        0xffff000000000000 | 300ull << 39 | 300ull << 30 | 300ull << 21 | 300ull << 12;
     CHECK_EQ(peek64(window + 300 * 8) & PTE_ADDR, root());
     poke64(window + 301 * 8, root() | PTE_KERNEL);
     CHECK_EQ(pml4[301] & PTE_ADDR, root());
@@ -35,7 +37,8 @@ void guest_main(void)
     CASE("random entries at each level");
     for (unsigned round = 0; round < 200; round++) {
         unsigned level = 1 + round % 4;
-        uint64_t at = level == 4 ? 0xffffe00000000000 : SPARE_HIGH + round * MB2, entry = hostile_random();
+        uint64_t at = level == 4 ? 0xffffe00000000000 : SPARE_HIGH + round * MB2,
+                 entry = hostile_random();
         if (round & 16)
             entry &= 0x3fffff | PTE_NX;
         entry |= round & 8 ? PTE_P : 0;
@@ -51,7 +54,8 @@ void guest_main(void)
     CASE("random entries under user code");
     for (unsigned round = 0; round < 200; round++) {
         unsigned level = 1 + round % 3;
-        uint64_t at = (round & 1 ? SPARE_LOW : SPARE_FAR) + 4 * GB1, entry = hostile_random() | PTE_U;
+        uint64_t at = (round & 1 ? SPARE_LOW : SPARE_FAR) + 4 * GB1,
+                 entry = hostile_random() | PTE_U;
         volatile uint64_t *slot = pte(at, level);
         uint64_t old = *slot;
         if (round & 2) /* whole RAM, no kernel: read only */

@@ -1,5 +1,6 @@
-/* A kernel that writes everywhere: all of the address space in big steps, with everything mapped that a page table can map, then the
- * addresses where the engine's own memory may lie. Wherever it hits, only this machine may end, with one line. */
+/* A kernel that writes everywhere: all of the address space in big steps, with everything mapped
+ * that a page table can map, then the addresses where the engine's own memory may lie. Wherever it
+ * hits, only this machine may end, with one line. */
 /* EXPECT: 0 123 125 126 */
 #include "lib/hostile.h"
 #include "lib/paging.h"

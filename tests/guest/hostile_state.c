@@ -1,4 +1,5 @@
-/* User code with absurd registers: flags, segment registers, FPU images, bases, stacks, selectors that only the host knows. */
+/* User code with absurd registers: flags, segment registers, FPU images, bases, stacks, selectors
+ * that only the host knows. */
 #include "lib/hostile.h"
 #include "lib/paging.h"
 
@@ -19,7 +20,8 @@ USER_CODE(set_flags, "mov %rsp, %rbx; push %rdi; popfq; mov %rbx, %rsp; syscall;
 USER_CODE(set_flags_fault, "push %rdi; popfq; ud2");
 USER_CODE(lock_bytes, "lock cmpxchg8b (%rdi); syscall");
 USER_CODE(hang, "1: jmp 1b");
-USER_CODE(code32, ".byte 0x8e, 0xdf, 0x8e, 0xe7, 0xcd, 0x80, 0x0f, 0x0b"); /* mov ds, edi; mov fs, edi; int 0x80 */
+USER_CODE(code32, ".byte 0x8e, 0xdf, 0x8e, 0xe7, 0xcd, 0x80, 0x0f, 0x0b"); /* mov ds, edi; mov fs,
+                                                                              edi; int 0x80 */
 
 static uint8_t *page;
 
@@ -32,7 +34,8 @@ static void selectors(void)
             user_prepare(loads[k]);
             user.rdi = sel;
             hostile_run(sel);
-            if ((trap.vector == VEC_GP || trap.vector == VEC_NP) && trap.error != (sel & 0xfffc) && trap.error != 0)
+            if ((trap.vector == VEC_GP || trap.vector == VEC_NP) && trap.error != (sel & 0xfffc) &&
+                trap.error != 0)
                 CHECK_EQ(trap.error, sel & 0xfffc);
         }
         for (uint64_t sel = 0x120; sel < 0x10000; sel += 0x7f7) {
@@ -49,7 +52,8 @@ static void selectors(void)
         *(uint16_t *)(page + 4) = (uint16_t)sel;
         user_prepare(far_jump);
         user.rdi = USER_PAGE;
-        if (sel != USER_CS && sel != USER_CS32 && sel != (USER_CS & ~3u) && sel != (USER_CS32 & ~3u) && (sel | 3) != (USER_CS | 3) &&
+        if (sel != USER_CS && sel != USER_CS32 && sel != (USER_CS & ~3u) &&
+            sel != (USER_CS32 & ~3u) && (sel | 3) != (USER_CS | 3) &&
             (sel | 3) != (USER_CS32 | 3)) {
             hostile_run(sel);
             user_prepare(far_ret);
@@ -103,8 +107,22 @@ static void fpu(void)
 
 static void addresses(void)
 {
-    static const uint64_t odd[] = {0, 1, 0xfff, 0x100000, 0x10c000, 0x10d008, 0x12d000, 0x13ffff, 0x7fffffffefff, 0x7fffffffffff, 0x800000000000,
-                                   0xffff800000000000, 0xffffffff80000000, 0xfffffffffffffff8, 0x10000000000, 0xdeadbeefdeadbeef};
+    static const uint64_t odd[] = {0,
+                                   1,
+                                   0xfff,
+                                   0x100000,
+                                   0x10c000,
+                                   0x10d008,
+                                   0x12d000,
+                                   0x13ffff,
+                                   0x7fffffffefff,
+                                   0x7fffffffffff,
+                                   0x800000000000,
+                                   0xffff800000000000,
+                                   0xffffffff80000000,
+                                   0xfffffffffffffff8,
+                                   0x10000000000,
+                                   0xdeadbeefdeadbeef};
     CASE("bases and stacks everywhere");
     for (unsigned i = 0; i < ARRAY_LEN(odd); i++) {
         user_prepare(bases);
@@ -119,7 +137,10 @@ static void addresses(void)
             user_prepare(k == 0 ? stack_fault : k == 1 ? stack_call : stack_int3);
             user.rdi = odd[i];
             hostile_run(i);
-            CHECK(trap.vector == (k == 0 ? VEC_PF : k == 1 ? VEC_SYSCALL : VEC_GP) || trap.vector == VEC_PF || trap.vector == VEC_GP);
+            CHECK(trap.vector == (k == 0   ? VEC_PF
+                                  : k == 1 ? VEC_SYSCALL
+                                           : VEC_GP) ||
+                  trap.vector == VEC_PF || trap.vector == VEC_GP);
         }
         hostile_alive();
     }
@@ -144,7 +165,8 @@ static void flags(void)
     for (unsigned i = 0; i < 200; i++) {
         user_prepare(i & 1 ? set_flags : set_flags_fault);
         user.rdi = hostile_random() & ~RFLAGS_TF;
-        user.rflags |= hostile_random() & (RFLAGS_NT | RFLAGS_AC | RFLAGS_DF | RFLAGS_ID | RFLAGS_RF);
+        user.rflags |=
+            hostile_random() & (RFLAGS_NT | RFLAGS_AC | RFLAGS_DF | RFLAGS_ID | RFLAGS_RF);
         user.rsp -= 3 * (i & 2);
         hostile_run(i);
     }

@@ -1,5 +1,6 @@
-/* User code jumps into the engine's stub, reads and writes its pages, uses them as a stack, steps through them with TF. Only its own process may
- * suffer: after each attack the guest kernel has the processor again, and other user code works. The stub: 0x100000..0x140000. */
+/* User code jumps into the engine's stub, reads and writes its pages, uses them as a stack, steps
+ * through them with TF. Only its own process may suffer: after each attack the guest kernel has the
+ * processor again, and other user code works. The stub: 0x100000..0x140000. */
 #include "lib/hostile.h"
 #include "lib/paging.h"
 
@@ -20,8 +21,12 @@ static void any_registers(unsigned kind)
 {
     uint64_t *first = &user.r15;
     for (unsigned i = 0; i < 15; i++)
-        first[i] = kind == 0 ? 0 : kind == 1 ? USER_PAGE + 64 * i : kind == 2 ? hostile_random() : STUB + (hostile_random() & 0x3fff8);
-    if (kind == 1) { /* the arguments of an munmap of everything, with the number in RAX set by the caller */
+        first[i] = kind == 0   ? 0
+                   : kind == 1 ? USER_PAGE + 64 * i
+                   : kind == 2 ? hostile_random()
+                               : STUB + (hostile_random() & 0x3fff8);
+    if (kind == 1) { /* the arguments of an munmap of everything, with the number in RAX set by the
+                        caller */
         user.rdi = USER_BASE;
         user.rsi = 0x1000000;
     }
@@ -115,7 +120,8 @@ static void stacks(void)
         hostile_run(at);
     }
     hostile_alive();
-    CASE("the guest kernel maps user pages over the stub's place: refused to the process, not fatal");
+    CASE("the guest kernel maps user pages over the stub's place: refused to the process, not "
+         "fatal");
     uint64_t frame = page_alloc();
     map(STUB, frame, PTE_USER);
     map(STUB + 0xc000, frame, PTE_USER);

@@ -1,4 +1,5 @@
-/* User code makes system calls to the host, in every form: each must come to the guest's kernel, none may do anything else. */
+/* User code makes system calls to the host, in every form: each must come to the guest's kernel,
+ * none may do anything else. */
 #include "lib/hostile.h"
 #include "lib/paging.h"
 
@@ -53,7 +54,8 @@ static void one_int80(uint64_t nr, unsigned set)
     user.cs = USER_CS32;
     user.rsp = USER_STACK - 8;
     user_resume();
-    if (trap.vector != 0x80 || trap.rip != (uint64_t)int80_32 + 2 || (uint32_t)trap.rax != (uint32_t)nr)
+    if (trap.vector != 0x80 || trap.rip != (uint64_t)int80_32 + 2 ||
+        (uint32_t)trap.rax != (uint32_t)nr)
         EXPECT_USER_TRAP(0x80, int80_32 + 2);
 }
 
@@ -66,7 +68,9 @@ void guest_main(void)
             one_syscall(nr, nr % 3);
     }
     CASE("the dangerous ones with every set of arguments");
-    static const uint16_t dangerous[] = {9, 10, 11, 12, 15, 25, 56, 57, 58, 59, 60, 62, 101, 131, 157, 158, 160, 231, 234, 298, 310, 311, 317, 322, 435};
+    static const uint16_t dangerous[] = {9,   10,  11,  12,  15,  25,  56,  57,  58,
+                                         59,  60,  62,  101, 131, 157, 158, 160, 231,
+                                         234, 298, 310, 311, 317, 322, 435};
     for (unsigned i = 0; i < ARRAY_LEN(dangerous); i++) {
         for (unsigned set = 0; set < 3; set++)
             one_syscall(dangerous[i], set);
@@ -75,7 +79,8 @@ void guest_main(void)
     CASE("x32 and odd numbers");
     for (uint64_t nr = 0; nr < 600; nr += 3)
         one_syscall(0x40000000 | nr, nr % 3);
-    static const uint64_t odd[] = {~0ull, 0xffffffff, 0x80000000, 0x8000000000000000, 0x100000000, 0x10000000f, 1000000};
+    static const uint64_t odd[] = {~0ull,       0xffffffff,  0x80000000, 0x8000000000000000,
+                                   0x100000000, 0x10000000f, 1000000};
     for (unsigned i = 0; i < ARRAY_LEN(odd); i++)
         one_syscall(odd[i], 1);
     hostile_alive();

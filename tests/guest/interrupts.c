@@ -1,5 +1,6 @@
-/* When an external interrupt is taken: IF, the shadow of STI and MOV SS, HLT, IRET and POPF that set IF, priorities, TPR and CR8, EOI, nesting.
- * SDM 3 §6.8 "Enabling and Disabling Interrupts", §11.8 "Handling Interrupts". */
+/* When an external interrupt is taken: IF, the shadow of STI and MOV SS, HLT, IRET and POPF that
+ * set IF, priorities, TPR and CR8, EOI, nesting. SDM 3 §6.8 "Enabling and Disabling Interrupts",
+ * §11.8 "Handling Interrupts". */
 #include "lib/apic.h"
 #include "lib/paging.h"
 #include "lib/user.h"
@@ -42,13 +43,19 @@ static void shadows(void)
     CHECK_EQ(last_rip, after);
     CASE("sti when IF is set already: no shadow");
     sti();
-    asm volatile("lea 1f(%%rip), %0; mov $0x83f, %%ecx; mov $0x50, %%eax; xor %%edx, %%edx; wrmsr; 1: sti; nop; cli"
-                 : "=r"(after) : : "rax", "rcx", "rdx", "memory");
+    asm volatile("lea 1f(%%rip), %0; mov $0x83f, %%ecx; mov $0x50, %%eax; xor %%edx, %%edx; wrmsr; "
+                 "1: sti; nop; cli"
+                 : "=r"(after)
+                 :
+                 : "rax", "rcx", "rdx", "memory");
     CHECK_EQ(count, 3);
     CHECK_EQ(last_rip, after);
     CASE("mov ss: one instruction without interrupts");
     self_ipi(0x50);
-    asm volatile("mov %%ss, %%eax; sti; mov %%eax, %%ss; lea 1f(%%rip), %0; 1: nop; cli" : "=&r"(after) : : "rax", "memory");
+    asm volatile("mov %%ss, %%eax; sti; mov %%eax, %%ss; lea 1f(%%rip), %0; 1: nop; cli"
+                 : "=&r"(after)
+                 :
+                 : "rax", "memory");
     CHECK_EQ(count, 4);
     CASE("popf that sets IF: no shadow");
     self_ipi(0x50);
@@ -120,7 +127,10 @@ static void priorities(void)
     asm volatile("nop");
     CHECK_EQ(count, 1);
     CHECK_EQ(order[0], 0x60);
-    asm volatile("lea 1f(%%rip), %0; mov %1, %%cr8; 1: nop; cli" : "=&r"(last_rip) : "r"(0ull) : "memory");
+    asm volatile("lea 1f(%%rip), %0; mov %1, %%cr8; 1: nop; cli"
+                 : "=&r"(last_rip)
+                 : "r"(0ull)
+                 : "memory");
     CHECK_EQ(count, 2);
     CHECK_EQ(order[1], 0x50);
     CASE("TPR by MSR, and hlt does not wake for a masked one");

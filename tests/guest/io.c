@@ -1,4 +1,5 @@
-/* IN, OUT, INS, OUTS: sizes, ports where nothing is, string forms across pages and into missing ones. SDM 2 "IN", "INS", "OUTS". */
+/* IN, OUT, INS, OUTS: sizes, ports where nothing is, string forms across pages and into missing
+ * ones. SDM 2 "IN", "INS", "OUTS". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -36,13 +37,15 @@ void guest_main(void)
     for (unsigned i = 0; i < 3; i++) {
         CASE("into and out of a missing page: exact progress");
         map(places[i], page_alloc(), i ? PTE_USER : PTE_KERNEL);
-        TRY_IN("mov %0, %%rdi; mov $40, %%ecx; mov $0xe9, %%edx; rep insb", "r"(places[i] + KB4 - 7));
+        TRY_IN("mov %0, %%rdi; mov $40, %%ecx; mov $0xe9, %%edx; rep insb",
+               "r"(places[i] + KB4 - 7));
         expect_pf(__FILE__, __LINE__, PF_W, places[i] + KB4, probe.end - 2);
         CHECK_EQ(trap.rcx, 33);
         CHECK_EQ(trap.rdi, places[i] + KB4);
         CHECK_EQ(*(uint8_t *)(places[i] + KB4 - 1), 0xe9);
         memset((void *)(places[i] + KB4 - 2), ' ', 2);
-        TRY_IN("mov %0, %%rsi; mov $40, %%ecx; mov $0xe9, %%edx; rep outsb", "r"(places[i] + KB4 - 2));
+        TRY_IN("mov %0, %%rsi; mov $40, %%ecx; mov $0xe9, %%edx; rep outsb",
+               "r"(places[i] + KB4 - 2));
         expect_pf(__FILE__, __LINE__, 0, places[i] + KB4, probe.end - 2);
         CHECK_EQ(trap.rcx, 38);
     }

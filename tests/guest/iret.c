@@ -1,4 +1,5 @@
-/* IRET: to the same level, to user code 64-bit and 32-bit, and every check it makes. SDM 2 "IRET/IRETD/IRETQ". */
+/* IRET: to the same level, to user code 64-bit and 32-bit, and every check it makes. SDM 2
+ * "IRET/IRETD/IRETQ". */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -8,19 +9,26 @@ USER_CODE(user_far_to_32, "ljmp *(%rdi)");
 /* 32-bit code: mov eax, 0x12345678; inc ecx (0x41 would be REX.B in 64-bit code); int 0x80 */
 USER_CODE(user_32, ".byte 0xb8, 0x78, 0x56, 0x34, 0x12, 0x41, 0xcd, 0x80");
 
-static struct { uint64_t rip, cs, rflags, rsp, ss; } frame;
+static struct {
+    uint64_t rip, cs, rflags, rsp, ss;
+} frame;
 extern uint64_t landed_rsp, landed_flags;
 uint64_t landed_rsp, landed_flags;
 
 extern const char the_iret[], landed[], nt_iret[];
 
-/* IRETQ from `frame`; a good one to the same level comes to `landed` with whatever RSP and flags it said. */
+/* IRETQ from `frame`; a good one to the same level comes to `landed` with whatever RSP and flags it
+ * said. */
 __attribute__((noinline)) static void do_iret(void)
 {
-    asm volatile(TRY_BEGIN "mov %%rsp, %%r12; mov %0, %%rsp\n.globl the_iret\nthe_iret:\tiretq\n\t.globl landed\n"
-                 "landed:\tmov %%rsp, %%r13; pushfq; pop %%r14; mov %%r12, %%rsp; push $2; popfq" TRY_END
-                 "\n\tmov %%r13, landed_rsp; mov %%r14, landed_flags"
-                 : : "r"(&frame) : "memory", "cc", "r12", "r13", "r14");
+    asm volatile(
+        TRY_BEGIN
+        "mov %%rsp, %%r12; mov %0, %%rsp\n.globl the_iret\nthe_iret:\tiretq\n\t.globl landed\n"
+        "landed:\tmov %%rsp, %%r13; pushfq; pop %%r14; mov %%r12, %%rsp; push $2; popfq" TRY_END
+        "\n\tmov %%r13, landed_rsp; mov %%r14, landed_flags"
+        :
+        : "r"(&frame)
+        : "memory", "cc", "r12", "r13", "r14");
 }
 
 static void good(void)
@@ -53,7 +61,8 @@ static void same_level(void)
     CHECK_EQ(ss, 0);
     CASE("flags: IOPL, AC, ID, NT, DF and arithmetic are loaded; RF is not seen by pushf");
     good();
-    frame.rflags = RFLAGS_FIXED | RFLAGS_IOPL | RFLAGS_AC | RFLAGS_ID | RFLAGS_NT | RFLAGS_DF | RFLAGS_CF | RFLAGS_RF;
+    frame.rflags = RFLAGS_FIXED | RFLAGS_IOPL | RFLAGS_AC | RFLAGS_ID | RFLAGS_NT | RFLAGS_DF |
+                   RFLAGS_CF | RFLAGS_RF;
     do_iret();
     EXPECT_NOTHING();
     CHECK_EQ(landed_flags, frame.rflags & ~RFLAGS_RF);
@@ -140,14 +149,18 @@ static void checks(void)
 static void to_user(void)
 {
     CASE("to user code: flags as given, but RF and VM");
-    static const uint64_t sets[] = {0, RFLAGS_CF | RFLAGS_ZF, RFLAGS_DF, RFLAGS_ID, RFLAGS_IF, RFLAGS_IF | RFLAGS_SF | RFLAGS_OF};
+    static const uint64_t sets[] = {0,         RFLAGS_CF | RFLAGS_ZF,
+                                    RFLAGS_DF, RFLAGS_ID,
+                                    RFLAGS_IF, RFLAGS_IF | RFLAGS_SF | RFLAGS_OF};
     for (unsigned i = 0; i < ARRAY_LEN(sets); i++) {
         user_prepare(user_flags);
         user.rflags = RFLAGS_FIXED | sets[i];
         user_resume();
         EXPECT_SYSCALL(user_flags_end);
         CHECK_EQ(user.r11, RFLAGS_FIXED | sets[i]);
-        CHECK_EQ(user.rax & ~RFLAGS_IF, (RFLAGS_FIXED | sets[i]) & ~RFLAGS_IF); /* user code may see IF set: docs/limits.md */
+        CHECK_EQ(user.rax & ~RFLAGS_IF,
+                 (RFLAGS_FIXED | sets[i]) &
+                     ~RFLAGS_IF); /* user code may see IF set: docs/limits.md */
     }
     CASE("IOPL of user code");
     user_prepare(user_nop);
@@ -161,7 +174,8 @@ static void to_user(void)
     user_resume();
     EXPECT_SYSCALL(user_nop_end);
     CHECK_EQ(user.r11 & RFLAGS_RF, 0);
-    CASE("RIP of the user half's last page, and just beyond it: #GP or #PF in the user's name or #GP here");
+    CASE("RIP of the user half's last page, and just beyond it: #GP or #PF in the user's name or "
+         "#GP here");
     user_prepare((void *)0x7fffffffe000);
     user_resume();
     EXPECT_USER_PF(PF_U | PF_I, 0x7fffffffe000, 0x7fffffffe000);
@@ -170,7 +184,8 @@ static void to_user(void)
     user_resume();
     EXPECT_USER_PF(PF_U | PF_I | PF_P, 0xffffffff80000000, 0xffffffff80000000);
     CASE("any RSP is allowed");
-    static const uint64_t stacks[] = {0, 1, 0x7fffffffffff, 0x800000000000, 0xffffffff80000000, ~0ull};
+    static const uint64_t stacks[] = {0,    1, 0x7fffffffffff, 0x800000000000, 0xffffffff80000000,
+                                      ~0ull};
     for (unsigned i = 0; i < ARRAY_LEN(stacks); i++) {
         user_prepare(user_nop);
         user.rsp = stacks[i];
@@ -195,7 +210,10 @@ static void compat(void)
     CHECK_EQ(user.rax, 0x12345678);
     CHECK_EQ(user.rcx, 42);
     CASE("far jump from 64-bit to 32-bit user code");
-    struct { uint32_t offset; uint16_t sel; } *far = va_of(pa_of((void *)USER_PAGE));
+    struct {
+        uint32_t offset;
+        uint16_t sel;
+    } *far = va_of(pa_of((void *)USER_PAGE));
     far->offset = (uint32_t)(uint64_t)user_32;
     far->sel = USER_CS32;
     user_call(user_far_to_32, USER_PAGE, 0, 0);

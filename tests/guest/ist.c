@@ -1,5 +1,6 @@
-/* Which stack a handler gets: IST, RSP0, the current one; nested faults; double faults and what makes them. SDM 3 §6.14.5 "Interrupt Stack
- * Table", §6.15 "Interrupt 8: Double Fault Exception" table 6-5. */
+/* Which stack a handler gets: IST, RSP0, the current one; nested faults; double faults and what
+ * makes them. SDM 3 §6.14.5 "Interrupt Stack Table", §6.15 "Interrupt 8: Double Fault Exception"
+ * table 6-5. */
 #include "lib/paging.h"
 #include "lib/user.h"
 

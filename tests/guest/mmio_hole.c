@@ -1,5 +1,5 @@
-/* Guest-physical addresses where nothing is: reads give all ones, writes are lost, from the kernel, of every size; and the I/O APIC's registers
- * through memory. */
+/* Guest-physical addresses where nothing is: reads give all ones, writes are lost, from the kernel,
+ * of every size; and the I/O APIC's registers through memory. */
 #include "lib/paging.h"
 #include "lib/user.h"
 

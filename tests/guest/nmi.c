@@ -1,4 +1,5 @@
-/* NMIs: not masked by IF, blocked until IRET, one kept pending meanwhile, inside handlers of interrupts. SDM 3 §6.7. */
+/* NMIs: not masked by IF, blocked until IRET, one kept pending meanwhile, inside handlers of
+ * interrupts. SDM 3 §6.7. */
 #include "lib/apic.h"
 #include "lib/user.h"
 
@@ -31,7 +32,11 @@ static void on_nmi_iret(struct regs *r)
     if (again) {
         again--;
         /* an IRET inside the handler lifts the block */
-        asm volatile("mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; push $1f; iretq; 1:" : : : "rax", "memory");
+        asm volatile(
+            "mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; push $1f; iretq; 1:"
+            :
+            :
+            : "rax", "memory");
         send_nmi();
         for (volatile unsigned i = 0; i < 1000; i++)
             ;

@@ -1,6 +1,6 @@
-/* Which accesses a page-table entry allows and what #PF says of those it does not: every P, W, U, XD against read, write, fetch, from
- * the kernel and from user code, with CR0.WP and CR4.SMEP. SDM 3 §4.6 "Access Rights", §4.7 "Page-Fault Exceptions", §4.8 "Accessed and
- * Dirty Flags". */
+/* Which accesses a page-table entry allows and what #PF says of those it does not: every P, W, U,
+ * XD against read, write, fetch, from the kernel and from user code, with CR0.WP and CR4.SMEP. SDM
+ * 3 §4.6 "Access Rights", §4.7 "Page-Fault Exceptions", §4.8 "Accessed and Dirty Flags". */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -14,7 +14,8 @@ static uint64_t frame;
 /* The page fault that this access to a page with these rights must raise, or 0. */
 static uint64_t expected(uint64_t flags, enum access access, bool from_user)
 {
-    uint64_t error = (access == WRITE ? PF_W : 0) | (access == FETCH ? PF_I : 0) | (from_user ? PF_U : 0) | PF_P;
+    uint64_t error =
+        (access == WRITE ? PF_W : 0) | (access == FETCH ? PF_I : 0) | (from_user ? PF_U : 0) | PF_P;
     if (!(flags & PTE_P))
         return (error & ~(uint64_t)PF_P) | 0x8000; /* may be 0: marked */
     bool bad = access == FETCH && (flags & PTE_NX);
@@ -69,10 +70,12 @@ static void check_one(uint64_t va, uint64_t flags, enum access access, bool from
 static void all_rights(uint64_t va, bool user_too)
 {
     for (unsigned i = 0; i < 16; i++) {
-        uint64_t flags = (i & 1 ? PTE_P : 0) | (i & 2 ? PTE_W : 0) | (i & 4 ? PTE_U : 0) | (i & 8 ? PTE_NX : 0);
+        uint64_t flags =
+            (i & 1 ? PTE_P : 0) | (i & 2 ? PTE_W : 0) | (i & 4 ? PTE_U : 0) | (i & 8 ? PTE_NX : 0);
         for (enum access a = READ; a <= FETCH; a++) {
             check_one(va, flags, a, false);
-            if (user_too || !(flags & PTE_U) || !(flags & PTE_P)) /* docs/limits.md: no user pages in the kernel half */
+            if (user_too || !(flags & PTE_U) ||
+                !(flags & PTE_P)) /* docs/limits.md: no user pages in the kernel half */
                 check_one(va, flags, a, true);
         }
     }
@@ -175,7 +178,7 @@ void guest_main(void)
 {
     frame = page_alloc();
     uint8_t *bytes = va_of(frame);
-    bytes[0] = 0xc3;                   /* ret */
+    bytes[0] = 0xc3;                    /* ret */
     bytes[16] = 0x0f, bytes[17] = 0x05; /* syscall */
     CASE("kernel half");
     every_mode(SPARE_HIGH, false);

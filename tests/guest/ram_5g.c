@@ -7,7 +7,8 @@ USER_CODE(user_load, "mov (%rdi), %rax; syscall");
 
 void guest_main(void)
 {
-    static const uint64_t where[] = {0x40000000, 0x80001000, 0xbffff000, 0x100000000, 0x100200000, 0x140000000, 0x17ffff000};
+    static const uint64_t where[] = {0x40000000,  0x80001000,  0xbffff000, 0x100000000,
+                                     0x100200000, 0x140000000, 0x17ffff000};
     CASE("pages in every GB");
     for (unsigned i = 0; i < ARRAY_LEN(where); i++) {
         map(SPARE_HIGH + i * KB4, where[i], PTE_KERNEL);

@@ -1,5 +1,5 @@
-/* Segment registers, LDT and TSS in the kernel; LAR LSL VERR VERW; the stores give the guest's own values. SDM 3 ch. 3 and 5, SDM 2 "MOV",
- * "LAR", "LSL", "VERR/VERW", "LLDT", "LTR", "SGDT". */
+/* Segment registers, LDT and TSS in the kernel; LAR LSL VERR VERW; the stores give the guest's own
+ * values. SDM 3 ch. 3 and 5, SDM 2 "MOV", "LAR", "LSL", "VERR/VERW", "LLDT", "LTR", "SGDT". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -44,7 +44,8 @@ static void data_segments(void)
     EXPECT_FAULT(VEC_NP, S(2));
     LOAD("ds", 0);
     LOAD("es", 0);
-    CASE("SS: null at CPL 0 is allowed with RPL 0 only; DPL and RPL must be 0; #SS if not present; read-only refused");
+    CASE("SS: null at CPL 0 is allowed with RPL 0 only; DPL and RPL must be 0; #SS if not present; "
+         "read-only refused");
     LOAD("ss", 0);
     EXPECT_NOTHING();
     LOAD("ss", 3);
@@ -61,7 +62,10 @@ static void data_segments(void)
     LOAD("ss", KERNEL_DS);
     EXPECT_NOTHING();
     CASE("lss, lfs, push and pop of FS and GS");
-    struct { uint32_t off; uint16_t sel; } __attribute__((packed)) ptr = {0x34567890, S(0)};
+    struct {
+        uint32_t off;
+        uint16_t sel;
+    } __attribute__((packed)) ptr = {0x34567890, S(0)};
     asm volatile("lfs %1, %k0" : "=r"(value) : "m"(ptr));
     CHECK_EQ(value, 0x34567890);
     asm volatile("push %%fs; pop %%gs; mov %%gs, %0" : "=r"(value));
@@ -82,7 +86,8 @@ static void local_table(void)
     CASE("LDT: null LDTR, loaded LDTR, limits, #GP and #NP of LLDT");
     LOAD("es", 4);
     EXPECT_FAULT(VEC_GP, 4);
-    set_gdt(S(4), (sizeof(ldt) - 1) | (base & 0xffffff) << 16 | DESC_ACCESS(0x82) | (base >> 24 & 0xff) << 56);
+    set_gdt(S(4), (sizeof(ldt) - 1) | (base & 0xffffff) << 16 | DESC_ACCESS(0x82) |
+                      (base >> 24 & 0xff) << 56);
     set_gdt(S(5), base >> 32);
     ldt[1] = DESC_FLAT | DESC_ACCESS(0x92) | DESC_D;
     TRY_IN("lldt %w0", "r"(S(4)));

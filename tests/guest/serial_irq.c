@@ -1,5 +1,6 @@
-/* The serial port through the I/O APIC: edge and level interrupts, masking, EOI; its loopback mode. 82093AA and PC16550D data sheets. The
- * interrupt used is "transmitter empty": bytes sent here appear on the console. In loopback a PC's port interrupts nobody: OUT2 is off. */
+/* The serial port through the I/O APIC: edge and level interrupts, masking, EOI; its loopback mode.
+ * 82093AA and PC16550D data sheets. The interrupt used is "transmitter empty": bytes sent here
+ * appear on the console. In loopback a PC's port interrupts nobody: OUT2 is off. */
 #include "lib/apic.h"
 #include "lib/paging.h"
 

@@ -1,4 +1,5 @@
-/* RFLAGS.TF in the kernel: a trap after each instruction, whatever the instruction is. SDM 3 §17.3.1.4 "Single-Step Exception Condition". */
+/* RFLAGS.TF in the kernel: a trap after each instruction, whatever the instruction is. SDM 3
+ * §17.3.1.4 "Single-Step Exception Condition". */
 #include "lib/apic.h"
 #include "lib/paging.h"
 
@@ -27,7 +28,8 @@ void guest_main(void)
     set_gate(VEC_DB, GATE_INTERRUPT, 0, 3);
     on_vector(VEC_DB, on_step);
     CASE("plain instructions, branches, calls");
-    TRY("pushq $0x102; popfq; nop; s1: jmp 1f; ud2; 1: s2: call 2f; s3: jmp 3f; 2: s4: ret; 3: s5: nop");
+    TRY("pushq $0x102; popfq; nop; s1: jmp 1f; ud2; 1: s2: call 2f; s3: jmp 3f; 2: s4: ret; 3: s5: "
+        "nop");
     CHECK_EQ(steps, 6);
     CHECK_EQ(rips[0], (uint64_t)s1);
     CHECK_EQ(rips[1], (uint64_t)s2);
@@ -39,8 +41,11 @@ void guest_main(void)
     CASE("pushf shows TF; instructions that are emulated: cpuid, wrmsr, mov cr, cli, sti");
     steps = 0;
     uint64_t image;
-    asm volatile(TRY_BEGIN "pushq $0x102; popfq; pushfq; s6: pop %0; cpuid; mov %%cr3, %%rax; s7: mov %%rax, %%cr3; cli; sti; nop; cli" TRY_END
-                 : "=&D"(image) : "a"(0), "c"(0) : "rbx", "rdx", "memory");
+    asm volatile(TRY_BEGIN "pushq $0x102; popfq; pushfq; s6: pop %0; cpuid; mov %%cr3, %%rax; s7: "
+                           "mov %%rax, %%cr3; cli; sti; nop; cli" TRY_END
+                 : "=&D"(image)
+                 : "a"(0), "c"(0)
+                 : "rbx", "rdx", "memory");
     CHECK_EQ(image & RFLAGS_TF, RFLAGS_TF);
     CHECK_EQ(rips[0], (uint64_t)s6);
     CHECK_EQ(rips[3], (uint64_t)s7);
@@ -49,7 +54,9 @@ void guest_main(void)
     steps = 0;
     for (unsigned i = 0; i < 16; i++)
         ((uint8_t *)buffer)[i] = (uint8_t)(i + 1);
-    TRY_IN("mov %0, %%rsi; mov %1, %%rdi; mov $5, %%ecx; pushq $0x102; popfq; s8: rep movsb; s9: nop", "r"(buffer), "r"(other));
+    TRY_IN(
+        "mov %0, %%rsi; mov %1, %%rdi; mov $5, %%ecx; pushq $0x102; popfq; s8: rep movsb; s9: nop",
+        "r"(buffer), "r"(other));
     CHECK_EQ(steps, 6);
     for (unsigned i = 0; i < 4; i++)
         CHECK_EQ(rips[i], (uint64_t)s8);

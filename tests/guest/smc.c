@@ -1,6 +1,7 @@
-/* Kernel code that changes: itself, its neighbours, through other addresses, with every way of writing. The processor sees the new bytes at
- * the next branch or serializing instruction at the latest, and as the code here is written each change is followed by one.
- * SDM 3 §8.1.3 "Handling Self- and Cross-Modifying Code". */
+/* Kernel code that changes: itself, its neighbours, through other addresses, with every way of
+ * writing. The processor sees the new bytes at the next branch or serializing instruction at the
+ * latest, and as the code here is written each change is followed by one. SDM 3 §8.1.3 "Handling
+ * Self- and Cross-Modifying Code". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -78,13 +79,18 @@ static void ways_of_writing(void)
     asm volatile("addb $1, (%0)" : : "r"(at + 1) : "memory");
     CHECK_EQ(run(at), 13);
     asm volatile("mov %%rsp, %%rcx; mov %0, %%rsp; push %1; mov %%rcx, %%rsp"
-                 : : "r"(at + 8), "r"(0x9090c300000000b8 | 14ull << 8) : "rcx", "memory");
+                 :
+                 : "r"(at + 8), "r"(0x9090c300000000b8 | 14ull << 8)
+                 : "rcx", "memory");
     CHECK_EQ(run(at), 14);
     image[1] = 15;
     asm volatile("movdqu %1, %%xmm0; movdqu %%xmm0, (%0)" : : "r"(at), "m"(image) : "memory");
     CHECK_EQ(run(at), 15);
     CASE("a call that pushes onto a code page");
-    asm volatile("mov %%rsp, %%rcx; mov %0, %%rsp; call 1f; 1: mov %%rcx, %%rsp" : : "r"(at + 0x88) : "rcx", "memory");
+    asm volatile("mov %%rsp, %%rcx; mov %0, %%rsp; call 1f; 1: mov %%rcx, %%rsp"
+                 :
+                 : "r"(at + 0x88)
+                 : "rcx", "memory");
     CHECK_EQ(run(at), 15);
 }
 
@@ -119,19 +125,25 @@ static void self(void)
     CASE("code that patches what follows on its own page");
     for (unsigned i = 0; i < 100; i++) {
         asm volatile("movl %1, 1f + 1(%%rip)\n\tjmp 1f\n1:\tmovl $0x12345678, %k0"
-                     : "=r"(value) : "r"(i) : "memory");
+                     : "=r"(value)
+                     : "r"(i)
+                     : "memory");
         CHECK_EQ(value, i);
     }
     CASE("a loop that patches its own body");
     asm volatile("xor %%ecx, %%ecx; xor %%eax, %%eax\n"
                  "1:\tmovl %%ecx, 2f + 1(%%rip)\n\tjmp 2f\n"
                  "2:\tadd $0x11223344, %%eax\n\tinc %%ecx\n\tcmp $1000, %%ecx\n\tjne 1b"
-                 : "=a"(value) : : "rcx", "memory");
+                 : "=a"(value)
+                 :
+                 : "rcx", "memory");
     CHECK_EQ(value, 999 * 1000 / 2);
     CASE("rep stosb over the code that runs it, ending in nops");
     asm volatile("lea 2f(%%rip), %%rdi; mov $8, %%ecx; mov $0x90, %%al; jmp 1f\n"
                  "1:\trep stosb\n\tjmp 2f\n2:\t.fill 8, 1, 0x0b\n\tmov $77, %%eax"
-                 : "=a"(value) : : "rcx", "rdi", "memory");
+                 : "=a"(value)
+                 :
+                 : "rcx", "rdi", "memory");
     CHECK_EQ(value, 77);
 }
 

@@ -1,11 +1,13 @@
-/* Code that changes across the privilege boundary: user code patched by itself and by the kernel, kernel code patched through a user mapping.
- * SDM 3 §8.1.3. */
+/* Code that changes across the privilege boundary: user code patched by itself and by the kernel,
+ * kernel code patched through a user mapping. SDM 3 §8.1.3. */
 #include "lib/paging.h"
 #include "lib/user.h"
 
-/* rdi: place of a function; writes `mov eax, esi; ret`-like code there, calls it, returns its result in rax */
+/* rdi: place of a function; writes `mov eax, esi; ret`-like code there, calls it, returns its
+ * result in rax */
 USER_CODE(user_jit, "xor %ebx, %ebx\n"
-                    "1:\tmovb $0xb8, (%rdi)\n\tmovl %ebx, 1(%rdi)\n\tmovb $0xc3, 5(%rdi)\n\tcall *%rdi\n\tcmp %ebx, %eax\n\tjne 2f\n"
+                    "1:\tmovb $0xb8, (%rdi)\n\tmovl %ebx, 1(%rdi)\n\tmovb $0xc3, 5(%rdi)\n\tcall "
+                    "*%rdi\n\tcmp %ebx, %eax\n\tjne 2f\n"
                     "inc %ebx\n\tcmp %esi, %ebx\n\tjne 1b\n2:\tsyscall");
 USER_CODE(user_patch, "mov %esi, 1(%rdi); syscall");
 USER_CODE(user_call_it, "call *%rdi; syscall");
@@ -19,7 +21,7 @@ static void write_function(volatile uint8_t *p, uint32_t value)
 
 static uint64_t run_kernel(uint64_t at)
 {
-    return ((uint64_t (*)(void))at)();
+    return ((uint64_t(*)(void))at)();
 }
 
 static uint64_t run_user(uint64_t at)

@@ -1,5 +1,6 @@
-/* String instructions: exact RCX, RSI, RDI when they fault in the middle, both directions, all sizes, across pages, in the kernel half, below
- * and above 8 TB, between them; and that nothing beyond the fault was touched. SDM 2 "REP/REPE/REPZ/REPNE/REPNZ". */
+/* String instructions: exact RCX, RSI, RDI when they fault in the middle, both directions, all
+ * sizes, across pages, in the kernel half, below and above 8 TB, between them; and that nothing
+ * beyond the fault was touched. SDM 2 "REP/REPE/REPZ/REPNE/REPNZ". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -19,10 +20,11 @@ static void fill(uint64_t at, uint8_t seed)
         ((volatile uint8_t *)at)[i] = (uint8_t)(seed + i * 7 + (i >> 8));
 }
 
-#define STRING(insn, src, dst, n, value)                                                                              \
-    asm volatile(TRY_BEGIN insn TRY_END                                                                               \
-                 : "=S"(rsi), "=D"(rdi), "=c"(rcx)                                                                    \
-                 : "0"(src), "1"(dst), "2"((uint64_t)(n)), "a"((uint64_t)(value)) : "memory", "cc")
+#define STRING(insn, src, dst, n, value)                                                           \
+    asm volatile(TRY_BEGIN insn TRY_END                                                            \
+                 : "=S"(rsi), "=D"(rdi), "=c"(rcx)                                                 \
+                 : "0"(src), "1"(dst), "2"((uint64_t)(n)), "a"((uint64_t)(value))                  \
+                 : "memory", "cc")
 
 static uint64_t rsi, rdi, rcx;
 
@@ -36,9 +38,10 @@ static void check_progress(uint64_t src, uint64_t dst, uint64_t count)
 static void movs(uint64_t from, uint64_t to)
 {
     for (unsigned size = 1; size <= 8; size *= 2) {
-        for (unsigned skew = 0; skew < size; skew += size > 1 ? size / 2 : 1) {
+        for (unsigned skew = 0; skew<size; skew += size> 1 ? size / 2 : 1) {
             uint64_t src = from + KB4 - 96 + skew, dst = to + KB4 - 160;
-            uint64_t n = 256 / size, fit = (96 - skew) / size; /* elements wholly in the first page */
+            uint64_t n = 256 / size,
+                     fit = (96 - skew) / size; /* elements wholly in the first page */
             fill(from, 1);
             fill(to, 77);
             set_second(from, false);
@@ -53,7 +56,8 @@ static void movs(uint64_t from, uint64_t to)
             EXPECT_PF(0, from + KB4);
             check_progress(src + fit * size, dst + fit * size, n - fit);
             CHECK_EQ(memcmp((void *)dst, (void *)src, fit * size), 0);
-            CHECK_EQ(*(uint8_t *)(dst + fit * size), (uint8_t)(77 + (KB4 - 160 + fit * size) * 7 + ((KB4 - 160 + fit * size) >> 8)));
+            CHECK_EQ(*(uint8_t *)(dst + fit * size), (uint8_t)(77 + (KB4 - 160 + fit * size) * 7 +
+                                                               ((KB4 - 160 + fit * size) >> 8)));
             set_second(from, true);
             set_second(to, false);
             fit = 160 / size;
@@ -128,9 +132,34 @@ static void overlapping(uint64_t at)
     CHECK_EQ(*(uint8_t *)(at + 0x10ff - 599), 0x5a);
 }
 
-static void others(uint64_t at)
+static void corners(uint64_t at)
 {
     uint64_t flags;
+    CASE("count 0 touches nothing");
+    STRING("rep movsb", 0x800000000000, 0, 0, 0);
+    EXPECT_NOTHING();
+    STRING("stc; repe cmpsb", 0, 0, 0, 0);
+    asm volatile("pushfq; popq %0" : "=r"(flags));
+    EXPECT_NOTHING();
+    CASE("32-bit address size");
+    map(0x7fff0000, pa_of((void *)at), PTE_USER);
+    memset((void *)at, 0, 64);
+    STRING("addr32 rep stosb", 0, 0xffffffff7fff0010, 0xffffffff00000004, 0x99);
+    EXPECT_NOTHING();
+    CHECK_EQ(rdi, 0x7fff0014);
+    CHECK_EQ(rcx & 0xffffffff, 0);
+    CHECK_EQ(*(uint64_t *)(at + 0x10), 0x99999999);
+    CASE("non-canonical in the middle");
+    STRING("rep movsb", at, 0x800000000000, 4, 0);
+    EXPECT_FAULT(VEC_GP, 0);
+    CHECK_EQ(trap.rcx, 4);
+    STRING("rep stosb", 0, 0xffff7ffffffffff0, 64, 0);
+    EXPECT_FAULT(VEC_GP, 0);
+    CHECK_EQ(trap.rcx, 64);
+}
+
+static void others(uint64_t at)
+{
     CASE("rep stos into a missing page");
     fill(at, 1);
     set_second(at, false);
@@ -180,27 +209,7 @@ static void others(uint64_t at)
     EXPECT_PF(0, at + KB4);
     CHECK_EQ(trap.rsi, at + KB4 - 4);
     set_second(at, true);
-    CASE("count 0 touches nothing");
-    STRING("rep movsb", 0x800000000000, 0, 0, 0);
-    EXPECT_NOTHING();
-    STRING("stc; repe cmpsb", 0, 0, 0, 0);
-    asm volatile("pushfq; popq %0" : "=r"(flags));
-    EXPECT_NOTHING();
-    CASE("32-bit address size");
-    map(0x7fff0000, pa_of((void *)at), PTE_USER);
-    memset((void *)at, 0, 64);
-    STRING("addr32 rep stosb", 0, 0xffffffff7fff0010, 0xffffffff00000004, 0x99);
-    EXPECT_NOTHING();
-    CHECK_EQ(rdi, 0x7fff0014);
-    CHECK_EQ(rcx & 0xffffffff, 0);
-    CHECK_EQ(*(uint64_t *)(at + 0x10), 0x99999999);
-    CASE("non-canonical in the middle");
-    STRING("rep movsb", at, 0x800000000000, 4, 0);
-    EXPECT_FAULT(VEC_GP, 0);
-    CHECK_EQ(trap.rcx, 4);
-    STRING("rep stosb", 0, 0xffff7ffffffffff0, 64, 0);
-    EXPECT_FAULT(VEC_GP, 0);
-    CHECK_EQ(trap.rcx, 64);
+    corners(at);
 }
 
 void guest_main(void)
@@ -208,7 +217,8 @@ void guest_main(void)
     for (unsigned i = 0; i < 3; i++) {
         uint64_t frames = pages_alloc(4, KB4);
         for (unsigned p = 0; p < 4; p++)
-            map(places[i] + p * KB4 + (p > 1 ? 0x10000 - 2 * KB4 : 0), frames + p * KB4, i ? PTE_USER : PTE_KERNEL);
+            map(places[i] + p * KB4 + (p > 1 ? 0x10000 - 2 * KB4 : 0), frames + p * KB4,
+                i ? PTE_USER : PTE_KERNEL);
     }
     for (unsigned i = 0; i < 3; i++) {
         for (unsigned k = 0; k < 3; k++) {

@@ -73,8 +73,11 @@ static void refusals(void)
     extern const char kernel_syscall_target[];
     wrmsr(MSR_LSTAR, (uint64_t)kernel_syscall_target);
     uint64_t rcx, r11;
-    asm volatile("stc; syscall; 1: nop\n.globl kernel_syscall_target\nkernel_syscall_target: mov %%rcx, %0; mov %%r11, %1"
-                 : "=r"(rcx), "=r"(r11) : : "rcx", "r11", "cc");
+    asm volatile("stc; syscall; 1: nop\n.globl kernel_syscall_target\nkernel_syscall_target: mov "
+                 "%%rcx, %0; mov %%r11, %1"
+                 : "=r"(rcx), "=r"(r11)
+                 :
+                 : "rcx", "r11", "cc");
     CHECK_EQ(rcx, (uint64_t)kernel_syscall_target - 1);
     CHECK(r11 & RFLAGS_CF);
     extern const char syscall_entry[];

@@ -1,4 +1,5 @@
-/* The local APIC's timer: one-shot, periodic, TSC deadline; masking, reading back. SDM 3 §11.5.4 "APIC Timer". */
+/* The local APIC's timer: one-shot, periodic, TSC deadline; masking, reading back. SDM 3 §11.5.4
+ * "APIC Timer". */
 #include "lib/apic.h"
 
 static volatile unsigned count;

@@ -1,5 +1,6 @@
-/* When a changed page-table entry must be seen, and when the old translation may still be used. SDM 3 §4.10 "Caching Translation
- * Information": §4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches", §4.10.4.3 "Optional Invalidation". */
+/* When a changed page-table entry must be seen, and when the old translation may still be used. SDM
+ * 3 §4.10 "Caching Translation Information": §4.10.4.1 "Operations that Invalidate TLBs and
+ * Paging-Structure Caches", §4.10.4.3 "Optional Invalidation". */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -19,9 +20,19 @@ static uint64_t load_user(uint64_t va)
 typedef uint64_t (*loader)(uint64_t va);
 
 /* The ways to flush one page or more. */
-static void by_invlpg(uint64_t va) { invlpg(va); }
-static void by_invlpg_odd(uint64_t va) { invlpg(va + 0xabc); }
-static void by_cr3(uint64_t va) { (void)va; write_cr3(read_cr3()); }
+static void by_invlpg(uint64_t va)
+{
+    invlpg(va);
+}
+static void by_invlpg_odd(uint64_t va)
+{
+    invlpg(va + 0xabc);
+}
+static void by_cr3(uint64_t va)
+{
+    (void)va;
+    write_cr3(read_cr3());
+}
 static void by_pge(uint64_t va)
 {
     (void)va;
@@ -37,16 +48,34 @@ static void by_other_root(uint64_t va)
 }
 static void invpcid(uint64_t type, uint64_t pcid, uint64_t va)
 {
-    struct { uint64_t pcid, va; } d = {pcid, va};
+    struct {
+        uint64_t pcid, va;
+    } d = {pcid, va};
     asm volatile("invpcid %0, %1" : : "m"(d), "r"(type) : "memory");
 }
-static void by_invpcid_page(uint64_t va) { invpcid(0, 0, va); }
-static void by_invpcid_one(uint64_t va) { (void)va; invpcid(1, 0, 0); }
-static void by_invpcid_all(uint64_t va) { (void)va; invpcid(2, 0, 0); }
-static void by_invpcid_local(uint64_t va) { (void)va; invpcid(3, 0, 0); }
+static void by_invpcid_page(uint64_t va)
+{
+    invpcid(0, 0, va);
+}
+static void by_invpcid_one(uint64_t va)
+{
+    (void)va;
+    invpcid(1, 0, 0);
+}
+static void by_invpcid_all(uint64_t va)
+{
+    (void)va;
+    invpcid(2, 0, 0);
+}
+static void by_invpcid_local(uint64_t va)
+{
+    (void)va;
+    invpcid(3, 0, 0);
+}
 
-static void (*const flushes[])(uint64_t) = {by_invlpg, by_invlpg_odd, by_cr3, by_pge, by_other_root,
-                                            by_invpcid_page, by_invpcid_one, by_invpcid_all, by_invpcid_local};
+static void (*const flushes[])(uint64_t) = {by_invlpg,      by_invlpg_odd,  by_cr3,
+                                            by_pge,         by_other_root,  by_invpcid_page,
+                                            by_invpcid_one, by_invpcid_all, by_invpcid_local};
 
 static void remap(uint64_t va, loader load)
 {
@@ -83,7 +112,8 @@ static void upgrade(uint64_t va, bool is_user)
     if (is_user) {
         user_call(user_store, va, 0xa, 0);
         EXPECT_USER_PF(PF_P | PF_W | PF_U, va, user_store);
-        *pte(va, 1) |= PTE_W; /* a stale entry may still fault once, and that fault invalidates it */
+        *pte(va, 1) |=
+            PTE_W; /* a stale entry may still fault once, and that fault invalidates it */
         user_call(user_store, va, 0xa, 0);
         if (trap.vector == VEC_PF)
             user_resume();

@@ -1,4 +1,5 @@
-/* 2 MB and 1 GB pages: use, change, splitting and joining, INVLPG by any address inside. SDM 3 §4.5, §4.10.2.3 "Details of TLB Use". */
+/* 2 MB and 1 GB pages: use, change, splitting and joining, INVLPG by any address inside. SDM 3
+ * §4.5, §4.10.2.3 "Details of TLB Use". */
 /* OPTIONS: -m 32M */
 #include "lib/paging.h"
 #include "lib/user.h"
@@ -85,7 +86,8 @@ static void gigabyte(uint64_t va, loader load)
     CASE("1 GB page split into 2 MB pages, INVLPG by another address inside");
     uint64_t table = page_alloc();
     for (unsigned i = 0; i < 512; i++)
-        ((uint64_t *)va_of(table))[i] = ((big & ~(MB2 - 1)) + ((i & 1) ^ 1) * MB2) | PTE_USER | PTE_PS;
+        ((uint64_t *)va_of(table))[i] =
+            ((big & ~(MB2 - 1)) + ((i & 1) ^ 1) * MB2) | PTE_USER | PTE_PS;
     *pte(va, 3) = table | PTE_USER;
     invlpg(va + 0x12345678);
     CHECK_EQ(load(va), big + MB2);

@@ -1,5 +1,5 @@
-/* Several address spaces: CR3, PCIDs with and without the no-flush bit, global pages. SDM 3 §4.10.1 "Process-Context Identifiers",
- * §4.10.2.4 "Global Pages", §4.10.4.1. */
+/* Several address spaces: CR3, PCIDs with and without the no-flush bit, global pages. SDM 3 §4.10.1
+ * "Process-Context Identifiers", §4.10.2.4 "Global Pages", §4.10.4.1. */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -22,7 +22,9 @@ static void check(uint64_t va, uint64_t want)
 
 static void invpcid(uint64_t type, uint64_t pcid, uint64_t va)
 {
-    struct { uint64_t pcid, va; } d = {pcid, va};
+    struct {
+        uint64_t pcid, va;
+    } d = {pcid, va};
     asm volatile("invpcid %0, %1" : : "m"(d), "r"(type) : "memory");
 }
 
@@ -43,6 +45,47 @@ static void separate(uint64_t va)
     check(va, 2);
     *pte_in(roots[1], va, 1) = frame[1] | PTE_USER;
     write_cr3(roots[0]);
+}
+
+static void pcids_all(uint64_t va)
+{
+    CASE("one PCID for two roots, with a flush");
+    write_cr3(roots[0] | 5);
+    check(va, 0);
+    write_cr3(roots[2] | 5);
+    check(va, 2);
+    write_cr3(roots[0] | 5);
+    check(va, 0);
+    CASE("INVPCID of all contexts");
+    write_cr3(roots[0] | 1);
+    *pte_in(roots[1], va, 1) = frame[0] | PTE_USER;
+    *pte_in(roots[2], va, 1) = frame[0] | PTE_USER;
+    invpcid(2, 0, 0);
+    write_cr3(roots[1] | 2 | CR3_NOFLUSH);
+    check(va, 0);
+    *pte_in(roots[1], va, 1) = frame[1] | PTE_USER;
+    invpcid(3, 0, 0);
+    check(va, 1);
+    write_cr3(roots[2] | 3 | CR3_NOFLUSH);
+    check(va, 0);
+    *pte_in(roots[2], va, 1) = frame[2] | PTE_USER;
+    CASE("clearing CR4.PCIDE flushes everything");
+    write_cr3(roots[0]);
+    *pte_in(roots[0], va, 1) = frame[1] | PTE_USER;
+    write_cr4(read_cr4() & ~CR4_PCIDE);
+    check(va, 1);
+    *pte_in(roots[0], va, 1) = frame[0] | PTE_USER;
+    write_cr3(roots[0]);
+    CASE("INVPCID: bad operands");
+    struct {
+        uint64_t pcid, va;
+    } d = {0x1000, 0}, far = {0, 0x800000000000};
+    TRY_IN("invpcid %0, %1", "m"(d), "r"(1ull));
+    EXPECT_FAULT(VEC_GP, 0);
+    TRY_IN("invpcid %0, %1", "m"(far), "r"(0ull));
+    EXPECT_FAULT(VEC_GP, 0);
+    TRY_IN("invpcid %0, %1", "m"(far), "r"(4ull));
+    EXPECT_FAULT(VEC_GP, 0);
 }
 
 static void pcids(uint64_t va)
@@ -82,41 +125,7 @@ static void pcids(uint64_t va)
     *pte_in(roots[1], va, 1) = frame[1] | PTE_USER;
     write_cr3(roots[1] | 2);
     check(va, 1);
-    CASE("one PCID for two roots, with a flush");
-    write_cr3(roots[0] | 5);
-    check(va, 0);
-    write_cr3(roots[2] | 5);
-    check(va, 2);
-    write_cr3(roots[0] | 5);
-    check(va, 0);
-    CASE("INVPCID of all contexts");
-    write_cr3(roots[0] | 1);
-    *pte_in(roots[1], va, 1) = frame[0] | PTE_USER;
-    *pte_in(roots[2], va, 1) = frame[0] | PTE_USER;
-    invpcid(2, 0, 0);
-    write_cr3(roots[1] | 2 | CR3_NOFLUSH);
-    check(va, 0);
-    *pte_in(roots[1], va, 1) = frame[1] | PTE_USER;
-    invpcid(3, 0, 0);
-    check(va, 1);
-    write_cr3(roots[2] | 3 | CR3_NOFLUSH);
-    check(va, 0);
-    *pte_in(roots[2], va, 1) = frame[2] | PTE_USER;
-    CASE("clearing CR4.PCIDE flushes everything");
-    write_cr3(roots[0]);
-    *pte_in(roots[0], va, 1) = frame[1] | PTE_USER;
-    write_cr4(read_cr4() & ~CR4_PCIDE);
-    check(va, 1);
-    *pte_in(roots[0], va, 1) = frame[0] | PTE_USER;
-    write_cr3(roots[0]);
-    CASE("INVPCID: bad operands");
-    struct { uint64_t pcid, va; } d = {0x1000, 0}, far = {0, 0x800000000000};
-    TRY_IN("invpcid %0, %1", "m"(d), "r"(1ull));
-    EXPECT_FAULT(VEC_GP, 0);
-    TRY_IN("invpcid %0, %1", "m"(far), "r"(0ull));
-    EXPECT_FAULT(VEC_GP, 0);
-    TRY_IN("invpcid %0, %1", "m"(far), "r"(4ull));
-    EXPECT_FAULT(VEC_GP, 0);
+    pcids_all(va);
 }
 
 static void globals(void)

@@ -1,6 +1,7 @@
-/* A fault whose handler and double-fault handler cannot be reached: the processor shuts down. SDM 3 §6.15 "Interrupt 8". */
-/* EXPECT: 123
-   SAYS: triple fault */
+/* A fault whose handler and double-fault handler cannot be reached: the processor shuts down. SDM 3
+ * §6.15 "Interrupt 8". */
+/* EXPECT: 123 */
+/* SAYS: triple fault */
 #include "lib/trap.h"
 
 void guest_main(void)

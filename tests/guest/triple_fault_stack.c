@@ -1,6 +1,7 @@
-/* A page fault on a stack that does not exist, with a double-fault stack that does not exist either. */
-/* EXPECT: 123
-   SAYS: triple fault */
+/* A page fault on a stack that does not exist, with a double-fault stack that does not exist
+ * either. */
+/* EXPECT: 123 */
+/* SAYS: triple fault */
 #include "lib/paging.h"
 #include "lib/trap.h"
 

@@ -1,6 +1,6 @@
 /* User code faults while the kernel has no usable IDT. */
-/* EXPECT: 123
-   SAYS: triple fault */
+/* EXPECT: 123 */
+/* SAYS: triple fault */
 #include "lib/paging.h"
 #include "lib/user.h"
 

@@ -1,5 +1,6 @@
-/* Operands that cross pages: right values when both pages are there, a fault with CR2 in the missing page and no part written when one is not.
- * Every place and pair of places, plain and locked, small and 64 bytes wide. SDM 3 §8.1.1, §4.7 (CR2). */
+/* Operands that cross pages: right values when both pages are there, a fault with CR2 in the
+ * missing page and no part written when one is not. Every place and pair of places, plain and
+ * locked, small and 64 bytes wide. SDM 3 §8.1.1, §4.7 (CR2). */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -68,7 +69,8 @@ static void plain(uint64_t at, uint64_t rights)
     }
 }
 
-/* A write that faulted somewhere in the second page: in which order long images are written is the processor's affair. */
+/* A write that faulted somewhere in the second page: in which order long images are written is the
+ * processor's affair. */
 static void in_second(uint64_t at)
 {
     CHECK_EQ(trap.vector, VEC_PF);
@@ -82,7 +84,10 @@ static void wide(uint64_t at, uint64_t rights)
     static uint8_t zero[16];
     uint64_t va = at + KB4 - 7;
     memset((void *)(at + KB4 - 32), 0x66, 64);
-    asm volatile("movdqu %0, %%xmm0; movdqu %%xmm0, (%1); movdqu (%1), %%xmm1" : : "m"(zero), "r"(va) : "memory");
+    asm volatile("movdqu %0, %%xmm0; movdqu %%xmm0, (%1); movdqu (%1), %%xmm1"
+                 :
+                 : "m"(zero), "r"(va)
+                 : "memory");
     CHECK_EQ(peek64(va), 0);
     CHECK_EQ(peek64(va + 8), 0);
     CHECK_EQ(*(uint8_t *)(va + 16), 0x66);
@@ -109,7 +114,9 @@ static void stack(uint64_t at, uint64_t rights)
     uint64_t value;
     CASE("push, pop, call, enter across pages and into a missing page");
     asm volatile("mov %%rsp, %%rbx; mov %1, %%rsp; push %2; pop %0; mov %%rbx, %%rsp"
-                 : "=&r"(value) : "r"(at + KB4 + 4), "r"(PATTERN) : "rbx", "memory");
+                 : "=&r"(value)
+                 : "r"(at + KB4 + 4), "r"(PATTERN)
+                 : "rbx", "memory");
     CHECK_EQ(value, PATTERN);
     CHECK_EQ(peek64(at + KB4 - 4), PATTERN);
     set_gate(VEC_PF, GATE_INTERRUPT, 0, 3);

@@ -1,4 +1,5 @@
-/* Exceptions of user code: what the kernel finds in the frame. SDM 3 §6.15; #AC needs CR0.AM and RFLAGS.AC at CPL 3. */
+/* Exceptions of user code: what the kernel finds in the frame. SDM 3 §6.15; #AC needs CR0.AM and
+ * RFLAGS.AC at CPL 3. */
 #include "lib/paging.h"
 #include "lib/user.h"
 
@@ -23,7 +24,8 @@ USER_CODE(unaligned, "mov (%rdi), %eax; syscall");
 USER_CODE(step, "pushfq; orl $0x100, (%rsp); popfq; nop; nop; syscall");
 USER_CODE(step_syscall, "pushfq; orl $0x100, (%rsp); popfq; syscall; nop");
 USER_CODE(icebp, ".byte 0xf1; nop");
-USER_CODE(many_registers, "mov $0x0102030405060708, %rax; mov %rax, %rbx; inc %rbx; mov %rbx, %rcx; inc %rcx; mov %rcx, %r15; inc %r15;"
+USER_CODE(many_registers, "mov $0x0102030405060708, %rax; mov %rax, %rbx; inc %rbx; mov %rbx, "
+                          "%rcx; inc %rcx; mov %rcx, %r15; inc %r15;"
                           "mov %r15, %rbp; inc %rbp; stc; std; ud2");
 USER_CODE(lock_nop, ".byte 0xf0, 0x90");
 USER_CODE(sse_unaligned, "movaps 8(%rdi), %xmm0");
@@ -66,7 +68,8 @@ static void plain(void)
     CHECK_EQ(trap.rsp, USER_STACK - 8);
     CHECK_EQ(trap.ss, USER_DS);
     CHECK_EQ(trap.cs, USER_CS);
-    CHECK_EQ(trap.rflags & 0x3f7fff & ~RFLAGS_ARITH, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_DF | RFLAGS_RF);
+    CHECK_EQ(trap.rflags & 0x3f7fff & ~RFLAGS_ARITH,
+             RFLAGS_FIXED | RFLAGS_IF | RFLAGS_DF | RFLAGS_RF);
     CHECK(trap.rflags & RFLAGS_CF);
     CASE("the frame is at the top of RSP0's stack");
     CHECK_EQ(trap_frame + sizeof(struct regs), tss.rsp[0]);

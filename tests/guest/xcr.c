@@ -1,4 +1,5 @@
-/* XGETBV, XSETBV and the XSAVE instructions in the kernel. SDM 1 §13.3 "Enabling the XSAVE Feature Set", SDM 2 "XSETBV", "XGETBV". */
+/* XGETBV, XSETBV and the XSAVE instructions in the kernel. SDM 1 §13.3 "Enabling the XSAVE Feature
+ * Set", SDM 2 "XSETBV", "XGETBV". */
 #include "lib/paging.h"
 #include "lib/trap.h"
 
@@ -35,9 +36,15 @@ static void images(uint64_t all)
         static const uint64_t pattern[2] = {0x1122334455667788, 0x99aabbccddeeff00};
         uint64_t back[2];
         asm volatile("movdqu %0, %%xmm5" : : "m"(pattern));
-        asm volatile("xsave64 (%0)" : : "r"(to), "a"((uint32_t)all), "d"((uint32_t)(all >> 32)) : "memory");
+        asm volatile("xsave64 (%0)"
+                     :
+                     : "r"(to), "a"((uint32_t)all), "d"((uint32_t)(all >> 32))
+                     : "memory");
         CHECK_EQ(*(uint64_t *)(to + 160 + 5 * 16), pattern[0]);
-        asm volatile("pxor %%xmm5, %%xmm5; xrstor64 (%0)" : : "r"(to), "a"((uint32_t)all), "d"((uint32_t)(all >> 32)) : "memory");
+        asm volatile("pxor %%xmm5, %%xmm5; xrstor64 (%0)"
+                     :
+                     : "r"(to), "a"((uint32_t)all), "d"((uint32_t)(all >> 32))
+                     : "memory");
         asm volatile("movdqu %%xmm5, %0" : "=m"(back));
         CHECK_EQ(back[0], pattern[0]);
         CHECK_EQ(back[1], pattern[1]);
@@ -50,7 +57,10 @@ static void images(uint64_t all)
         TRY_IN("fxsave64 (%0)", "r"(to));
         EXPECT_NOTHING();
         CHECK_EQ(*(uint64_t *)(to + 160 + 5 * 16), pattern[0]);
-        asm volatile("pxor %%xmm5, %%xmm5; fxrstor64 (%0); movdqu %%xmm5, %1" : : "r"(to), "m"(back) : "memory");
+        asm volatile("pxor %%xmm5, %%xmm5; fxrstor64 (%0); movdqu %%xmm5, %1"
+                     :
+                     : "r"(to), "m"(back)
+                     : "memory");
         CHECK_EQ(back[1], pattern[1]);
     }
 }

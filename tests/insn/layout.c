@@ -21,7 +21,7 @@ const struct region region[REGIONS] = {
 };
 
 const uint64_t code_base[CODE_BASES] = {
-    [CODE_LOW] = 0x40000000,
+    [CODE_LOW] = 0x4a000000,
     [CODE_MID] = 0x540000000,
     [CODE_KERNEL] = 0xffffffff81000000,
     [CODE_VMALLOC] = 0xffffc9b26d400000,

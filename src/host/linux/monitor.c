@@ -44,10 +44,11 @@ int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct 
 {
     struct tsc_point started = tsc_start();
     struct monitor *m = calloc(1, sizeof(*m));
+    signal(SIGXFSZ, SIG_IGN); /* where ulimit -f is too small, calls fail and we say so */
     int failed = m ? arena_create(cfg->machine.ram_size) : -ENOMEM;
     if (failed) {
         fmt_line(err->text, sizeof(err->text), "the host gives no memory for the machine: %s",
-                 strerror(-failed));
+                 host_error(-failed));
         free(m);
         return -1;
     }
@@ -367,7 +368,7 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
     if (failed) {
         decide(m, MONITOR_BROKEN, 0);
         fmt_line(result->reason, sizeof(result->reason), "the host gives no process: %s",
-                 strerror(-failed));
+                 host_error(-failed));
     } else {
         loop(m);
     }

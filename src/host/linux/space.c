@@ -97,13 +97,11 @@ static int host_init(struct space_host *h, struct vcpu *v)
     return 0;
 }
 
-/** Make and run a first space: that proves that all of it works here. 0 or -errno. */
-static int probe(struct space_host *h, struct vcpu *v)
+/** Run a fresh space from rip, which its second instruction at the latest leaves. 0 or -errno. */
+static int probe_from(struct space_host *h, struct vcpu *v, uint64_t rip, struct space_exit *out)
 {
     static volatile int never;
-    struct space_regs regs = {
-        .rip = stub_at(h->base, stub_probe), .rflags = RFLAGS_FIXED, .cs = 0x33, .ss = 0x2b};
-    struct space_exit out;
+    struct space_regs regs = {.rip = rip, .rflags = RFLAGS_FIXED, .cs = 0x33, .ss = 0x2b};
     struct space *s;
     int err = host_space_create(v, &s);
     if (err) {
@@ -111,12 +109,26 @@ static int probe(struct space_host *h, struct vcpu *v)
     }
     volatile int *kicked = h->kicked;
     h->kicked = &never;
-    err = host_space_run(s, &regs, &out);
+    err = host_space_run(s, &regs, out);
     h->kicked = kicked;
+    host_space_destroy(s);
+    return err;
+}
+
+/** Make and run a first space: that proves that all of it works here. 0 or -errno. */
+static int probe(struct space_host *h, struct vcpu *v)
+{
+    struct space_exit out;
+    uint64_t int80 = stub_at(h->base, stub_probe), ud2 = int80 + 2;
+    int err = probe_from(h, v, int80, &out);
     h->int80_works = !err && out.event == SPACE_INT80;
     bool works = h->int80_works || (!err && out.event == SPACE_EXCEPTION && out.vector == VEC_GP);
-    host_space_destroy(s);
-    return works ? 0 : -ENOTSUP;
+    if (!err && out.event == SPACE_DEAD) {
+        /* A sandbox around ring3 may kill whoever makes a 32-bit system call. Guests go without. */
+        err = probe_from(h, v, ud2, &out);
+        works = !err && out.event == SPACE_EXCEPTION && out.vector == VEC_UD;
+    }
+    return err ? err : works ? 0 : -ENOTSUP;
 }
 
 int host_space_setup(struct vcpu *v)

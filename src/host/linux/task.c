@@ -352,7 +352,7 @@ NORETURN static void task_main(unsigned index)
     }
     if (err) {
         fmt_line(ARENA->panic, PANIC_MAX, "the %s engine cannot start: %s", vm->engine->name,
-                 strerror(-err));
+                 host_error(-err));
         _exit(1);
     }
     vm_run_vcpu(vm, v);

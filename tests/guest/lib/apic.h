@@ -23,10 +23,25 @@
 #define LVT_PERIODIC (1u << 17)
 #define LVT_DEADLINE (2u << 17)
 
-static inline void apic_enable(void) { wrmsr(X2APIC_SVR, 0x1ff); }
-static inline void apic_eoi(void) { wrmsr(X2APIC_EOI, 0); }
-static inline void self_ipi(unsigned vector) { wrmsr(X2APIC_SELF_IPI, vector); }
-static inline void send_nmi(void) { wrmsr(X2APIC_ICR, rdmsr(X2APIC_ID) << 32 | 0x400); }
-static inline bool apic_bit(unsigned base, unsigned vector) { return rdmsr(base + vector / 32) >> (vector % 32) & 1; }
+static inline void apic_enable(void)
+{
+    wrmsr(X2APIC_SVR, 0x1ff);
+}
+static inline void apic_eoi(void)
+{
+    wrmsr(X2APIC_EOI, 0);
+}
+static inline void self_ipi(unsigned vector)
+{
+    wrmsr(X2APIC_SELF_IPI, vector);
+}
+static inline void send_nmi(void)
+{
+    wrmsr(X2APIC_ICR, rdmsr(X2APIC_ID) << 32 | 0x400);
+}
+static inline bool apic_bit(unsigned base, unsigned vector)
+{
+    return rdmsr(base + vector / 32) >> (vector % 32) & 1;
+}
 
 #endif

@@ -3,7 +3,8 @@
 #include "lib/apic.h"
 #include "lib/paging.h"
 
-USER_CODE(hostile_work, "xor %eax, %eax; mov $1000, %ecx; 1: add %rcx, %rax; push %rax; pop %rbx; dec %ecx; jnz 1b; mov %rax, (%rdi);"
+USER_CODE(hostile_work, "xor %eax, %eax; mov $1000, %ecx; 1: add %rcx, %rax; push %rax; pop %rbx; "
+                        "dec %ecx; jnz 1b; mov %rax, (%rdi);"
                         "mov (%rdi), %rdx; syscall");
 
 static uint64_t other_root, seed = 0x9e3779b97f4a7c15;

@@ -29,7 +29,8 @@ volatile uint64_t *pte_in(uint64_t root_pa, uint64_t va, unsigned level)
 {
     uint64_t table = root_pa;
     for (unsigned at = 4;; at--) {
-        volatile uint64_t *slot = (volatile uint64_t *)va_of(table) + bits(va, 12 + 9 * (at - 1), 9);
+        volatile uint64_t *slot =
+            (volatile uint64_t *)va_of(table) + bits(va, 12 + 9 * (at - 1), 9);
         if (at == level)
             return slot;
         if (!(*slot & PTE_P))
@@ -91,7 +92,8 @@ uint64_t root_fresh(void)
     uint64_t pa = page_alloc();
     memcpy((uint64_t *)va_of(pa) + 256, (uint64_t *)va_of(root()) + 256, KB4 / 2);
     if (!direct_map) { /* a low kernel: it is in the user half, below 128 MB */
-        uint64_t pdpt = *pte_in(root(), 0, 4) & PTE_ADDR, pd = ((uint64_t *)va_of(pdpt))[0] & PTE_ADDR;
+        uint64_t pdpt = *pte_in(root(), 0, 4) & PTE_ADDR,
+                 pd = ((uint64_t *)va_of(pdpt))[0] & PTE_ADDR;
         memcpy((void *)(uintptr_t)pte_in(pa, 0, 2), va_of(pd), 64 * 8);
     }
     user_map(pa);

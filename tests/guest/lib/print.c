@@ -21,7 +21,7 @@ void print_hex(uint64_t value)
         shift -= 4;
     print("0x");
     for (; shift >= 0; shift -= 4)
-        outb(0xe9, (uint8_t)"0123456789abcdef"[(value >> shift) & 15]);
+        outb(0xe9, (uint8_t) "0123456789abcdef"[(value >> shift) & 15]);
 }
 
 void print_dec(uint64_t value)

@@ -1,7 +1,8 @@
 /* From the state boot/linux.h promises to guest_start() in C: own page tables, own GDT, own stack.
  *
- * Address space: the kernel at -2 GB, a direct map of the first GB at 0xffff888000000000, an identity map of the first 128 MB, which
- * guest_start drops unless the guest is a low one. All supervisor, 2 MB pages, not global, A and D clear. */
+ * Address space: the kernel at -2 GB, a direct map of the first GB at 0xffff888000000000, an
+ * identity map of the first 128 MB, which paging_start drops unless the guest is a low one. All
+ * supervisor, 2 MB pages, not global, A and D clear. */
 #define P 1
 #define W 2
 #define PS 0x80

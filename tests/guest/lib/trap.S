@@ -1,4 +1,5 @@
-/* The way into C for every vector and for SYSCALL, and the way to user mode and back. The frame is struct regs of trap.h. */
+/* The way into C for every vector and for SYSCALL, and the way to user mode and back. The frame is
+ * struct regs of trap.h. */
 
     .macro save_all
     push %rax
@@ -91,7 +92,8 @@ syscall32_entry:
     push $0x101
     jmp trap_common
 
-    /* void user_enter(struct regs *): IRET to it. Comes back when trap_entry edits its frame to return to user_back. */
+    /* void user_enter(struct regs *): IRET to it. Comes back when trap_entry edits its frame to
+     * return to user_back. */
     .globl user_enter, user_enter_sysret, user_back, user_saved_rsp
 user_enter:
     push %rbx

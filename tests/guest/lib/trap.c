@@ -24,7 +24,8 @@ extern uint64_t user_saved_rsp;
 
 /* ---- expectations ---- */
 
-void expect_event(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip, bool fault)
+void expect_event(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip,
+                  bool fault)
 {
     if (trap.vector != vector) {
         check_failed(file, line, "vector", trap.vector, vector);
@@ -117,14 +118,15 @@ void trap_entry(struct regs *r)
 
 void set_gate_raw(unsigned vector, uint16_t sel, uint64_t target, unsigned access, unsigned ist)
 {
-    idt[vector][0] = (target & 0xffff) | (uint64_t)sel << 16 | (uint64_t)ist << 32 | (uint64_t)access << 40 |
-                     (target >> 16 & 0xffff) << 48;
+    idt[vector][0] = (target & 0xffff) | (uint64_t)sel << 16 | (uint64_t)ist << 32 |
+                     (uint64_t)access << 40 | (target >> 16 & 0xffff) << 48;
     idt[vector][1] = target >> 32;
 }
 
 void set_gate(unsigned vector, unsigned type, unsigned dpl, unsigned ist)
 {
-    set_gate_raw(vector, KERNEL_CS, (uint64_t)trap_stubs + 16 * vector, 0x80 | dpl << 5 | type, ist);
+    set_gate_raw(vector, KERNEL_CS, (uint64_t)trap_stubs + 16 * vector, 0x80 | dpl << 5 | type,
+                 ist);
 }
 
 void set_gdt(uint16_t sel, uint64_t descriptor)
@@ -136,7 +138,8 @@ static void load_tables(void)
 {
     struct table_pointer g = {sizeof(gdt) - 1, (uint64_t)gdt}, i = {sizeof(idt) - 1, (uint64_t)idt};
     uint64_t base = (uint64_t)&tss;
-    gdt[TSS_SEL / 8] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | DESC_ACCESS(0x89) | (base >> 24 & 0xff) << 56;
+    gdt[TSS_SEL / 8] =
+        (sizeof(tss) - 1) | (base & 0xffffff) << 16 | DESC_ACCESS(0x89) | (base >> 24 & 0xff) << 56;
     gdt[TSS_SEL / 8 + 1] = base >> 32;
     for (unsigned v = 0; v < 256; v++)
         set_gate(v, GATE_INTERRUPT, 0, 0);

@@ -1,10 +1,13 @@
-/* Exceptions, interrupts and SYSCALL in a test guest: how to provoke one and look at exactly what the processor saved.
+/* Exceptions, interrupts and SYSCALL in a test guest: how to provoke one and look at exactly what
+ * the processor saved.
  *
- *   TRY("div %cl");             run it; if it raises something, `trap` holds the frame and the code goes on after it
- *   EXPECT_FAULT(VEC_DE, 0);    a fault: that vector and error code, RIP at the instruction, RF set, our CS and SS
+ *   TRY("div %cl");             run it; if it raises something, `trap` holds the frame and the code
+ * goes on after it EXPECT_FAULT(VEC_DE, 0);    a fault: that vector and error code, RIP at the
+ * instruction, RF set, our CS and SS
  *
- * on_vector() installs a handler for interrupts and for exceptions one wants to return from. Without a handler, an event from
- * user code ends user_run() (user.h), one inside TRY ends the TRY, any other ends the guest.
+ * on_vector() installs a handler for interrupts and for exceptions one wants to return from.
+ * Without a handler, an event from user code ends user_run() (user.h), one inside TRY ends the TRY,
+ * any other ends the guest.
  */
 #ifndef GUEST_TRAP_H
 #define GUEST_TRAP_H
@@ -30,7 +33,8 @@ struct regs {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/** What the last TRY raised; vector NO_TRAP if nothing. trap_cr2: CR2 at that time. trap_frame: where the processor pushed it. */
+/** What the last TRY raised; vector NO_TRAP if nothing. trap_cr2: CR2 at that time. trap_frame:
+ * where the processor pushed it. */
 extern struct regs trap;
 extern uint64_t trap_cr2, trap_frame;
 /** Where TRY resumes and started. Set by TRY. */
@@ -38,33 +42,42 @@ extern struct probe {
     uint64_t resume, rsp, start, end, rbp;
 } probe;
 
-#define TRY_BEGIN                                                                                                     \
-    "movq $7771f, probe\n\tmovq %%rsp, probe + 8\n\tmovq $7770f, probe + 16\n\tmovq $7771f, probe + 24\n\t"           \
+#define TRY_BEGIN                                                                                  \
+    "movq $7771f, probe\n\tmovq %%rsp, probe + 8\n\tmovq $7770f, probe + 16\n\tmovq $7771f, "      \
+    "probe + 24\n\t"                                                                               \
     "movq %%rbp, probe + 32\n\tmovq $0xffff, trap + 15 * 8\n7770:\t"
 #define TRY_END "\n7771:\tmovq probe + 32, %%rbp\n\tmovq $0, probe"
 #define TRY_UNPAREN(...) __VA_ARGS__
 /** Run `code` (percent signs doubled); it may use any register, and RSP
  *  if it puts it back or faults. _IN: with input operands,
  *  which it leaves alone; _OUT: with (outputs), inputs. */
-#define TRY(code)                                                                                                     \
-    asm volatile(TRY_BEGIN code TRY_END                                                                               \
-                 : : : "memory", "cc", "rax", "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+#define TRY(code)                                                                                  \
+    asm volatile(TRY_BEGIN code TRY_END                                                            \
+                 :                                                                                 \
+                 :                                                                                 \
+                 : "memory", "cc", "rax", "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10",    \
+                   "r11", "r12", "r13", "r14", "r15")
 #define TRY_IN(code, ...) asm volatile(TRY_BEGIN code TRY_END : : __VA_ARGS__ : "memory", "cc")
-#define TRY_OUT(code, outs, ...) asm volatile(TRY_BEGIN code TRY_END : TRY_UNPAREN outs : __VA_ARGS__ : "memory", "cc")
+#define TRY_OUT(code, outs, ...)                                                                   \
+    asm volatile(TRY_BEGIN code TRY_END : TRY_UNPAREN outs:__VA_ARGS__ : "memory", "cc")
 
-void expect_event(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip, bool fault);
+void expect_event(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip,
+                  bool fault);
 void expect_pf(const char *file, int line, uint64_t error, uint64_t cr2, uint64_t rip);
 /** The last TRY raised this fault at its first instruction. */
-#define EXPECT_FAULT(vector, error) expect_event(__FILE__, __LINE__, vector, error, probe.start, true)
+#define EXPECT_FAULT(vector, error)                                                                \
+    expect_event(__FILE__, __LINE__, vector, error, probe.start, true)
 /** ... at instruction `rip`. */
-#define EXPECT_FAULT_AT(vector, error, rip) expect_event(__FILE__, __LINE__, vector, error, (uint64_t)(rip), true)
+#define EXPECT_FAULT_AT(vector, error, rip)                                                        \
+    expect_event(__FILE__, __LINE__, vector, error, (uint64_t)(rip), true)
 /** ... this trap, reported at its end (RF as it was: clear). */
 #define EXPECT_TRAP(vector) expect_event(__FILE__, __LINE__, vector, 0, probe.end, false)
 #define EXPECT_PF(error, cr2) expect_pf(__FILE__, __LINE__, error, cr2, probe.start)
 #define EXPECT_NOTHING() CHECK_EQ(trap.vector, NO_TRAP)
 
 typedef void (*trap_handler)(struct regs *);
-/** Call `fn` for the vector, with interrupts as the gate leaves them; it may edit the frame. NULL: none. */
+/** Call `fn` for the vector, with interrupts as the gate leaves them; it may edit the frame. NULL:
+ * none. */
 void on_vector(unsigned vector, trap_handler fn);
 
 /* ---- descriptor tables ---- */
@@ -95,7 +108,8 @@ struct table_pointer {
     uint64_t base;
 } __attribute__((packed));
 
-/* Descriptors, SDM 3 "Segment Descriptors" §3.4.5: type and access byte in bits 40-47, flags in 52-55. */
+/* Descriptors, SDM 3 "Segment Descriptors" §3.4.5: type and access byte in bits 40-47, flags in
+ * 52-55. */
 #define DESC_FLAT 0x008f00000000ffffull
 #define DESC_ACCESS(a) ((uint64_t)(a) << 40)
 #define DESC_L (1ull << 53)

@@ -70,7 +70,8 @@ void user_call(const void *rip, uint64_t rdi, uint64_t rsi, uint64_t rdx)
     user_resume();
 }
 
-void expect_user(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip, bool fault)
+void expect_user(const char *file, int line, unsigned vector, uint64_t error, uint64_t rip,
+                 bool fault)
 {
     expect_event(file, line, vector, error, rip, fault);
     if ((trap.cs & 3) != 3)
