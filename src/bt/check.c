@@ -188,11 +188,17 @@ static uint16_t bit16(unsigned r)
     return (uint16_t)(1u << r);
 }
 
+/* A link's jump or the return table's: what is behind it is not run afterwards. Behind a callout it is. */
+static bool leaves_for_good(const struct check *k, unsigned i)
+{
+    return k->host[i].kind == HOST_LEAVE && (i == 0 || k->host[i - 1].kind != HOST_EXIT);
+}
+
 /* Host instructions from index i on still change these; what comes back from its slot in the end does not count. */
 static uint16_t still_written(const struct check *k, unsigned i)
 {
     uint16_t mask = 0;
-    for (; i < k->count && k->host[i].kind != HOST_LEAVE; i++) {
+    for (; i < k->count && !leaves_for_good(k, i); i++) {
         mask = k->host[i].kind == HOST_UNSPILL ? mask & (uint16_t)~bit16(k->host[i].reg) : mask | k->host[i].writes;
     }
     return mask;
@@ -258,12 +264,11 @@ static void check_boundary(const struct check *k, unsigned i)
     uint32_t cpc = k->host[i].cpc;
     const struct note *n = note_at(k, cpc);
     uint64_t gpc = k->t->blk->gpc + n->gpc_off;
-    bool link = k->host[i].kind == HOST_LEAVE && k->host[i].in.cls == CLS_JMP_REL && (i == 0 || k->host[i - 1].kind != HOST_EXIT);
-    if (k->host[i].kind == HOST_LEAVE && (i == 0 || k->host[i - 1].kind != HOST_EXIT)) {
+    if (leaves_for_good(k, i)) {
         check_leave(k, &k->host[i]);
-    }
-    if (link) {
-        return; /* recovered through the link */
+        if (k->host[i].in.cls == CLS_JMP_REL) {
+            return; /* recovered through the link */
+        }
     }
     if (gpc == k->t->next && gpc != k->t->gpc) {
         check_committed(k, i, cpc, n);

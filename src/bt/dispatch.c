@@ -332,10 +332,15 @@ static enum bt_next run_trapped(struct bt_cpu *b)
 {
     uint64_t after_popf;
     bool popf = bt_at_popf(b, &after_popf), mov_ss = bt_at_mov_ss(b);
-    enum bt_next next = bt_at_string(b) ? bt_emulate_one(b) : bt_step(b); /* a trap for each element */
+    uint64_t rip = b->v->rip;
+    bool string = bt_at_string(b);
+    enum bt_next next = string ? bt_emulate_one(b) : bt_step(b); /* a trap for each element */
     bool cleared = !(b->v->rflags & RFLAGS_TF); /* by an event's delivery, or by POPF, which is trapped like any other */
     if (next != BT_DISPATCH || (cleared && !(popf && b->v->rip == after_popf)) || (mov_ss && b->v->irq_shadow)) {
         return next;
+    }
+    if (string && b->v->rip == rip) {
+        b->v->rflags |= RFLAGS_RF; /* SDM 3 §17.3.1.1: after any element but the last */
     }
     struct vcpu_exception ex = {.vector = VEC_DB, .dr6 = 1ull << 14};
     return bt_inject(b, &ex);

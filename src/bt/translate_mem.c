@@ -8,6 +8,7 @@
 
 #define REX_B 1u
 #define REX_X 2u
+#define REX_R 4u
 #define REX_W 8u
 
 static bool is_seg_prefix(uint8_t byte)
@@ -61,7 +62,8 @@ void tr_encode(struct emit *e, const struct insn *in, const uint8_t *bytes, cons
     unsigned off = in->opcode_off;
     if (in->encoding == INSN_LEGACY) {
         if (in->rex) {
-            emit_u8(e, moved ? in->rex & ~(REX_X | REX_B) : in->rex);
+            unsigned without = !moved ? 0 : in->moffs ? REX_R | REX_X | REX_B : REX_X | REX_B;
+            emit_u8(e, in->rex & ~without);
             off++;
         }
     } else if (moved && bytes[off] != 0xc5) { /* VEX3, EVEX, XOP: X and B are stored inverted */
@@ -106,7 +108,8 @@ static bool direct_form(const struct tr *t, struct encode *how)
         }
         how->seg = 0;
     }
-    return true;
+    unsigned longer = (how->seg && in->seg == SEG_NONE ? 1 : 0) + (how->mem == MEM_ABS ? 1 : 0);
+    return in->len + longer <= INSN_MAX_LEN;
 }
 
 static bool uses_rsp(const struct insn *in)
@@ -154,6 +157,7 @@ static void tr_generic(struct tr *t)
         tr_spill(t, x);
         c = tr_callout(t, CALLOUT_SOFT);
         c->scratch = (uint8_t)x;
+        c->insn.mem_size = in->cls == CLS_CLFLUSH ? 1 : in->mem_size; /* it faults like a load of a byte */
         how = (struct encode){.mem = MEM_REG, .reg = (uint8_t)x, .rsp_to = (uint8_t)y};
     }
     tr_encode(&t->e, in, t->bytes, &how);
@@ -196,6 +200,7 @@ static void tr_lea(struct tr *t)
                 emit_u8(&t->e, 0x89);
                 emit_u8(&t->e, 0xc0 | (x << 3) | (dst & 7));
                 t->committed = true;
+                tr_mark(t);
             }
             tr_unspill(t, x);
             return;
@@ -376,7 +381,7 @@ void tr_plain(struct tr *t)
         }
     } else if (direct_form(t, &how)) {
         tr_encode(&t->e, in, t->bytes, &how);
-    } else if (!in->mem_read && !in->mem_write) {
+    } else if (!in->mem_read && !in->mem_write && in->cls != CLS_CLFLUSH) {
         return; /* a prefetch hint */
     } else {
         tr_generic(t);

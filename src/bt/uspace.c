@@ -97,7 +97,8 @@ static struct uspace *create(struct bt_cpu *b, uint64_t root)
     struct space *space;
     int rc = host_space_create(b->v, &space);
     if (rc) {
-        vm_fail(b->v->vm, "cannot make a process for guest user code (error %d; is ulimit -u large enough?)", -rc);
+        vm_fail(b->v->vm, "no process for guest user code (error %d; is ulimit -u large enough?)",
+                -rc);
         return NULL;
     }
     shadow_init(&u->shadow, &space_ops, u, b->v, &b->window->pool, b->cache->page);

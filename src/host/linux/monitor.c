@@ -8,6 +8,7 @@
 #include "host/linux/monitor.h"
 
 #include "host/linux/arena.h"
+#include "host/linux/host_error.h"
 #include "host/linux/task.h"
 
 #include <errno.h>

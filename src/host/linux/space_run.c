@@ -37,7 +37,9 @@
 #define KICK_PAUSE_NS 50000ull /* between two kicks at first; doubled each time up to the next */
 #define KICK_PAUSE_MAX_NS 4000000ull
 #define KICKS_MAX 24 /* acknowledged without an event: the thread hides in the stub */
-#define LIMIT_SLEPT_NS 1000000000ull /* where only the stub has to act, we wait for so long, */
+/* Where only the stub has to act, we wait for so long (a loaded host may let a thread that is ready
+ * wait for seconds, and that is no reason to kill a guest's process), */
+#define LIMIT_SLEPT_NS 60000000000ull
 #define LIMIT_CPU_NS 250000000ull    /* and it may use so much time, */
 #define LIMIT_PAGE_NS 40000ull       /* both more by this for each page to be mapped */
 

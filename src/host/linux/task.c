@@ -12,6 +12,7 @@
 
 #include "engine/engine.h"
 #include "host/linux/arena.h"
+#include "host/linux/host_error.h"
 #include "host/linux/jail.h"
 
 #include <errno.h>
