@@ -1,13 +1,14 @@
 /* Re-deriving guest state from host code, apart from the translator's own reckoning (debug builds).
  *
- * Each expansion is decoded with our decoder. What every register and spill slot holds is followed instruction by instruction: the guest's
- * value, the guest's value moved by R, or something else. At each boundary the note that cache_recover would find must lead back
- * to the guest's registers:
- * - before the guest instruction: whatever was overwritten is in its spill slot or undone by the fix, unless the instruction overwrites it
- *   anyway when it starts again; no guest memory and no flags have been written but by a push that can be repeated;
- * - after it (committed): nothing that is still to be written is missing, nothing that the instruction wrote is taken from a slot.
- * What the expansion computes is not checked here: tests/insn does that.
- * State: none. Threads: the vCPU's own task.
+ * Each expansion is decoded with our decoder. What every register and spill slot holds is followed
+ * instruction by instruction: the guest's value, the guest's value moved by R, or something else.
+ * At each boundary the note that cache_recover would find must lead back to the guest's registers:
+ * - before the guest instruction: whatever was overwritten is in its spill slot or undone by the
+ * fix, unless the instruction overwrites it anyway when it starts again; no guest memory and no
+ * flags have been written but by a push that can be repeated;
+ * - after it (committed): nothing that is still to be written is missing, nothing that the
+ * instruction wrote is taken from a slot. What the expansion computes is not checked here:
+ * tests/insn does that. State: none. Threads: the vCPU's own task.
  */
 #include "bt/check.h"
 #include "base/log.h"
@@ -16,8 +17,8 @@
 
 /* What a register holds, relative to the guest's state before the instruction. */
 enum held {
-    HELD_GUEST,   /* that value (RSP: host form, moved by `rsp_by`) */
-    HELD_MOVED,   /* that value + R */
+    HELD_GUEST, /* that value (RSP: host form, moved by `rsp_by`) */
+    HELD_MOVED, /* that value + R */
     HELD_OTHER,
 };
 
@@ -44,9 +45,10 @@ struct check {
     struct host host[HOST_MAX];
     unsigned count;
     uint32_t end;
-    uint16_t guest_writes, guest_reads; /* of the guest instruction, address registers among the reads */
+    uint16_t guest_writes,
+        guest_reads; /* of the guest instruction, address registers among the reads */
     uint8_t held[GPR_COUNT];
-    uint16_t slots;      /* spill slots that hold their register's guest value */
+    uint16_t slots; /* spill slots that hold their register's guest value */
     int64_t rsp_by;
     int64_t rdx;         /* last immediate put in RDX */
     bool done;           /* the guest instruction itself has run */
@@ -55,9 +57,11 @@ struct check {
 
 NORETURN static void wrong(const struct check *k, uint32_t cpc, const char *what, unsigned reg)
 {
-    log_msg(LOG_ERROR, "translation of %#llx (%02x %02x %02x %02x), block %#llx: at +%u of its host code: %s (register %u)",
-            (unsigned long long)k->t->gpc, k->t->bytes[0], k->t->bytes[1], k->t->bytes[2], k->t->bytes[3],
-            (unsigned long long)k->t->blk->gpc, cpc - k->host[0].cpc, what, reg);
+    log_msg(LOG_ERROR,
+            "translation of %#llx (%02x %02x %02x %02x), block %#llx: at +%u of its host code: %s "
+            "(register %u)",
+            (unsigned long long)k->t->gpc, k->t->bytes[0], k->t->bytes[1], k->t->bytes[2],
+            k->t->bytes[3], (unsigned long long)k->t->blk->gpc, cpc - k->host[0].cpc, what, reg);
     bug(__FILE__, __LINE__, what);
 }
 
@@ -71,7 +75,8 @@ static bool plain_op(const struct insn *in, unsigned map, unsigned opcode)
 /* An absolute operand in struct bt_cpu: its offset there, or -1. */
 static int64_t engine_field(const struct insn *in)
 {
-    bool absolute = in->mem && in->base == GPR_NONE && in->index == GPR_NONE && in->seg == SEG_NONE && !in->moffs;
+    bool absolute = in->mem && in->base == GPR_NONE && in->index == GPR_NONE &&
+                    in->seg == SEG_NONE && !in->moffs;
     int64_t off = (int64_t)in->disp - BT_CPU_ADDR;
     return absolute && off >= 0 && off < (int64_t)sizeof(struct bt_cpu) ? off : -1;
 }
@@ -82,14 +87,17 @@ static unsigned spill_slot(int64_t field)
     return field >= BT_SPILL && n < GPR_COUNT ? (unsigned)n : GPR_NONE;
 }
 
-/* Whether h is the guest's instruction in another coat: other prefixes, another operand form, moffs as an ordinary mov. */
+/* Whether h is the guest's instruction in another coat: other prefixes, another operand form, moffs
+ * as an ordinary mov. */
 static bool same_operation(const struct insn *g, const struct insn *h)
 {
     bool constant = h->imm_len == 8 && ((uint64_t)h->imm == BT_R || (uint64_t)h->imm == -BT_R);
-    if (g->encoding != h->encoding || g->map != h->map || g->cls != h->cls || (constant && g->imm != h->imm)) {
+    if (g->encoding != h->encoding || g->map != h->map || g->cls != h->cls ||
+        (constant && g->imm != h->imm)) {
         return false;
     }
-    bool in_opcode = g->map == 0 ? (g->opcode & 0xf0) == 0x50 || (g->opcode & 0xf8) == 0x90 || (g->opcode & 0xf0) == 0xb0
+    bool in_opcode = g->map == 0 ? (g->opcode & 0xf0) == 0x50 || (g->opcode & 0xf8) == 0x90 ||
+                                       (g->opcode & 0xf0) == 0xb0
                                  : g->map == 1 && (g->opcode & 0xf8) == 0xc8;
     if (g->moffs && (h->opcode & 0xfc) == 0x88) {
         return true;
@@ -132,7 +140,8 @@ static uint8_t classify(struct check *k, struct host *h)
 /* The instructions an expansion is glued together with write no flags. */
 static bool keeps_flags(const struct insn *in)
 {
-    static const uint8_t one_byte[] = {0x50, 0x58, 0x59, 0x68, 0x89, 0x8b, 0x8d, 0x9c, 0xb8, 0xc7, 0xe3, 0xeb};
+    static const uint8_t one_byte[] = {0x50, 0x58, 0x59, 0x68, 0x89, 0x8b,
+                                       0x8d, 0x9c, 0xb8, 0xc7, 0xe3, 0xeb};
     unsigned op = in->opcode & 0xf8;
     if (in->map == 1) {
         return (in->opcode & 0xf0) == 0x80 || in->opcode == 0xb7;
@@ -188,18 +197,21 @@ static uint16_t bit16(unsigned r)
     return (uint16_t)(1u << r);
 }
 
-/* A link's jump or the return table's: what is behind it is not run afterwards. Behind a callout it is. */
+/* A link's jump or the return table's: what is behind it is not run afterwards. Behind a callout it
+ * is. */
 static bool leaves_for_good(const struct check *k, unsigned i)
 {
     return k->host[i].kind == HOST_LEAVE && (i == 0 || k->host[i - 1].kind != HOST_EXIT);
 }
 
-/* Host instructions from index i on still change these; what comes back from its slot in the end does not count. */
+/* Host instructions from index i on still change these; what comes back from its slot in the end
+ * does not count. */
 static uint16_t still_written(const struct check *k, unsigned i)
 {
     uint16_t mask = 0;
     for (; i < k->count && !leaves_for_good(k, i); i++) {
-        mask = k->host[i].kind == HOST_UNSPILL ? mask & (uint16_t)~bit16(k->host[i].reg) : mask | k->host[i].writes;
+        mask = k->host[i].kind == HOST_UNSPILL ? mask & (uint16_t)~bit16(k->host[i].reg)
+                                               : mask | k->host[i].writes;
     }
     return mask;
 }
@@ -210,7 +222,8 @@ static void check_restartable(const struct check *k, uint32_t cpc, const struct 
     if (k->done || k->memory_written) {
         wrong(k, cpc, "the instruction has had its effect, but would be started again", GPR_NONE);
     }
-    if (n->fix == FIX_RSP_IN_REG || (k->rsp_by != 0 && n->fix != FIX_RSP_ADD) || (n->fix == FIX_RSP_ADD && k->rsp_by + n->arg != 0)) {
+    if (n->fix == FIX_RSP_IN_REG || (k->rsp_by != 0 && n->fix != FIX_RSP_ADD) ||
+        (n->fix == FIX_RSP_ADD && k->rsp_by + n->arg != 0)) {
         wrong(k, cpc, "RSP would not come back", RSP);
     }
     for (unsigned r = 0; r < GPR_COUNT; r++) {
@@ -243,7 +256,8 @@ static void check_committed(const struct check *k, unsigned i, uint32_t cpc, con
     }
 }
 
-/* A link's jump, where cache_recover takes the registers as they are; or the jump through the return table. */
+/* A link's jump, where cache_recover takes the registers as they are; or the jump through the
+ * return table. */
 static void check_leave(const struct check *k, const struct host *h)
 {
     bool table = h->in.cls == CLS_JMP_IND;
@@ -306,11 +320,12 @@ static void run_aux(struct check *k, const struct host *h)
 {
     const struct insn *in = &h->in;
     bool push = in->stack && (in->opcode == 0x50 || in->opcode == 0x68 || in->opcode == 0x9c);
-    bool guest_memory = in->mem && in->mem_write && engine_field(in) < 0 && !(in->base == RSP && k->rsp_by < 0);
+    bool guest_memory =
+        in->mem && in->mem_write && engine_field(in) < 0 && !(in->base == RSP && k->rsp_by < 0);
     track_immediate(k, in);
     k->memory_written |= guest_memory;
     k->rsp_by += push ? -8 : in->stack ? 8 : 0;
-    uint16_t writes = h->writes & (uint16_t)~(in->stack ? bit16(RSP) : 0);
+    uint16_t writes = h->writes & (uint16_t) ~(in->stack ? bit16(RSP) : 0);
     for (unsigned r = 0; r < GPR_COUNT; r++) {
         if (writes & bit16(r)) {
             k->held[r] = HELD_OTHER;
@@ -332,12 +347,11 @@ static void run_guest(struct check *k, const struct host *h)
 static void run_host(struct check *k, const struct host *h)
 {
     switch (h->kind) {
-    case HOST_GUEST:
-        run_guest(k, h);
-        break;
+    case HOST_GUEST: run_guest(k, h); break;
     case HOST_SPILL:
         if (k->held[h->reg] != HELD_GUEST || k->done) {
-            wrong(k, h->cpc, "spilled when it is not the guest's value before the instruction", h->reg);
+            wrong(k, h->cpc, "spilled when it is not the guest's value before the instruction",
+                  h->reg);
         }
         k->slots |= bit16(h->reg);
         break;
@@ -347,15 +361,10 @@ static void run_host(struct check *k, const struct host *h)
         }
         k->held[h->reg] = HELD_GUEST;
         break;
-    case HOST_SHIFT:
-        shift(k, h);
-        break;
+    case HOST_SHIFT: shift(k, h); break;
     case HOST_EXIT:
-    case HOST_LEAVE:
-        break;
-    default:
-        run_aux(k, h);
-        break;
+    case HOST_LEAVE: break;
+    default: run_aux(k, h); break;
     }
 }
 

@@ -1,6 +1,7 @@
-/* Instructions with an implied operand (the stack's, or xlat's), carried out in C: for stacks that the window cannot map (user memory, addresses beyond it), for
- * pushes onto the page of code they run from, and for the forms nobody uses (enter, 16-bit leave).
- * SDM 2 "PUSH", "POP", "CALL", "RET", "LEAVE", "ENTER", "PUSHF", "POPF".
+/* Instructions with an implied operand (the stack's, or xlat's), carried out in C: for stacks that
+ * the window cannot map (user memory, addresses beyond it), for pushes onto the page of code they
+ * run from, and for the forms nobody uses (enter, 16-bit leave). SDM 2 "PUSH", "POP", "CALL",
+ * "RET", "LEAVE", "ENTER", "PUSHF", "POPF".
  */
 #include "bt/cache.h"
 #include "mmu/mmu.h"
@@ -14,7 +15,8 @@ static bool stack_fault(struct vcpu_exception *ex)
     return false;
 }
 
-/* An operand half beyond the canonical addresses raises #SS before any of its pages can raise #PF. */
+/* An operand half beyond the canonical addresses raises #SS before any of its pages can raise #PF.
+ */
 static bool stack_reachable(uint64_t at, unsigned size, struct vcpu_exception *ex)
 {
     if (gva_canonical(at) && gva_canonical(at + size - 1)) {
@@ -36,10 +38,12 @@ static bool push(struct vcpu *v, uint64_t value, unsigned size, struct vcpu_exce
     return true;
 }
 
-static bool top(struct vcpu *v, uint64_t at, uint64_t *value, unsigned size, struct vcpu_exception *ex)
+static bool top(struct vcpu *v, uint64_t at, uint64_t *value, unsigned size,
+                struct vcpu_exception *ex)
 {
     *value = 0;
-    return stack_reachable(at, size, ex) && (mmu_read(v, at, value, size, MMU_READ, ex) || stack_fault(ex));
+    return stack_reachable(at, size, ex) &&
+           (mmu_read(v, at, value, size, MMU_READ, ex) || stack_fault(ex));
 }
 
 static void set_reg(struct vcpu *v, unsigned r, unsigned size, uint64_t value)
@@ -54,10 +58,12 @@ static bool operand_fault(const struct insn *in, struct vcpu_exception *ex)
     return ss ? stack_fault(ex) : false;
 }
 
-static bool operand(struct vcpu *v, const struct insn *in, uint64_t *value, unsigned size, struct vcpu_exception *ex)
+static bool operand(struct vcpu *v, const struct insn *in, uint64_t *value, unsigned size,
+                    struct vcpu_exception *ex)
 {
     uint64_t ea = bt_effective_address(v, in, v->rip + in->len);
-    return (bt_operand_allowed(in, ea, ex) && mmu_read(v, ea, value, size, MMU_READ, ex)) || operand_fault(in, ex);
+    return (bt_operand_allowed(in, ea, ex) && mmu_read(v, ea, value, size, MMU_READ, ex)) ||
+           operand_fault(in, ex);
 }
 
 static bool push_operand(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex)
@@ -210,13 +216,16 @@ bool bt_stack_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_excep
 bool bt_stack_handles(const struct insn *in)
 {
     bool one_byte = in->map == 0 && in->encoding == INSN_LEGACY && in->cls == CLS_PLAIN;
-    return is_xlat(in) || (in->stack && (one_byte || in->cls == CLS_CALL_REL || in->cls == CLS_CALL_IND || in->cls == CLS_RET || in->cls == CLS_PUSHF));
+    return is_xlat(in) ||
+           (in->stack && (one_byte || in->cls == CLS_CALL_REL || in->cls == CLS_CALL_IND ||
+                          in->cls == CLS_RET || in->cls == CLS_PUSHF));
 }
 
 uint64_t bt_stack_operand(const struct vcpu *v, const struct insn *in)
 {
     bool plain = in->cls == CLS_PLAIN && in->map == 0;
-    bool pops = in->cls == CLS_RET || in->cls == CLS_POPF || in->cls == CLS_IRET || in->cls == CLS_RETF || in->cls == CLS_POP_SEG ||
+    bool pops = in->cls == CLS_RET || in->cls == CLS_POPF || in->cls == CLS_IRET ||
+                in->cls == CLS_RETF || in->cls == CLS_POP_SEG ||
                 (plain && ((in->opcode >= 0x58 && in->opcode <= 0x5f) || in->opcode == 0x8f));
     if (is_xlat(in)) {
         return xlat_operand(v, in);

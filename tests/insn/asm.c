@@ -20,7 +20,9 @@ unsigned asm_modrm(uint8_t *out, unsigned reg, const struct rm *rm, unsigned *fi
     }
     unsigned ss = rm->scale == 8 ? 3 : rm->scale == 4 ? 2 : rm->scale == 2 ? 1 : 0;
     bool sib = rm->base == GPR_NONE || rm->index != GPR_NONE || (rm->base & 7) == RSP;
-    unsigned disp_len = rm->disp == 0 && (rm->base & 7) != RBP ? 0 : rm->disp == (int8_t)rm->disp ? 1 : 4;
+    unsigned disp_len = rm->disp == 0 && (rm->base & 7) != RBP ? 0
+                        : rm->disp == (int8_t)rm->disp         ? 1
+                                                               : 4;
     disp_len = rm->wide_disp || rm->base == GPR_NONE ? 4 : disp_len;
     unsigned mod = rm->base == GPR_NONE || !disp_len ? 0 : disp_len == 1 ? 1 : 2;
     out[n++] = (uint8_t)(mod << 6 | high | (sib ? 4u : rm->base & 7u));
@@ -122,7 +124,8 @@ bool asm_raw(struct insn_case *c, const uint8_t *bytes, unsigned len)
     return true;
 }
 
-bool asm_branch(struct insn_case *c, unsigned map, unsigned opcode, unsigned disp_len, unsigned target)
+bool asm_branch(struct insn_case *c, unsigned map, unsigned opcode, unsigned disp_len,
+                unsigned target)
 {
     struct ins *i = new_ins(c);
     if (!i) {
@@ -175,8 +178,7 @@ static void apply_fix(struct insn_case *c, unsigned i, const unsigned *at)
         value += c->gpc + at[target];
         memcpy(p, &value, 8);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -201,6 +203,7 @@ void case_assemble(struct insn_case *c, unsigned slot)
     c->len = (uint16_t)n;
     for (unsigned i = 0; i < c->poke_count; i++) {
         struct poke *k = &c->poke[i];
-        k->value = k->target >= 0 ? c->gpc + at[k->target < c->count ? k->target : c->count] : k->value;
+        k->value =
+            k->target >= 0 ? c->gpc + at[k->target < c->count ? k->target : c->count] : k->value;
     }
 }

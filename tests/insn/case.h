@@ -1,13 +1,16 @@
-/* Instruction tests: one short sequence of instructions, run twice, natively and as guest kernel code through the rewriting engine, from
- * the same registers and memory; everything a program can see afterwards must be equal.
+/* Instruction tests: one short sequence of instructions, run twice, natively and as guest kernel
+ * code through the rewriting engine, from the same registers and memory; everything a program can
+ * see afterwards must be equal.
  *
- *   gen*.c      makes a case from a seed           layout.c   the memory both sides see, and the guest's tables
- *   asm.c       encodes instructions               native.c   runs cases on the processor, in a child process
- *   image.c     FPU and vector state               engine.c   runs cases in the engine, in another child process
- *   compare.c   says what differs                  run.c      batches, minimising, printing
+ *   gen*.c      makes a case from a seed           layout.c   the memory both sides see, and the
+ * guest's tables asm.c       encodes instructions               native.c   runs cases on the
+ * processor, in a child process image.c     FPU and vector state               engine.c   runs
+ * cases in the engine, in another child process compare.c   says what differs run.c      batches,
+ * minimising, printing
  *
- * Most addresses are the same on both sides (the guest has supervisor pages in the lower half), so that registers may hold anything and be used
- * anyhow. "High" cases have the guest at kernel addresses; the native side is then at guest address + CASE_R, and its values are mapped back.
+ * Most addresses are the same on both sides (the guest has supervisor pages in the lower half), so
+ * that registers may hold anything and be used anyhow. "High" cases have the guest at kernel
+ * addresses; the native side is then at guest address + CASE_R, and its values are mapped back.
  */
 #ifndef INSN_CASE_H
 #define INSN_CASE_H
@@ -45,18 +48,18 @@ struct poke {
 };
 
 struct insn_case {
-    uint64_t seed;       /* 0: a fixed case */
-    const char *name;    /* of a fixed case */
-    uint8_t code;        /* enum code_base */
-    uint16_t start;      /* offset of the sequence in its two code pages */
+    uint64_t seed;    /* 0: a fixed case */
+    const char *name; /* of a fixed case */
+    uint8_t code;     /* enum code_base */
+    uint16_t start;   /* offset of the sequence in its two code pages */
     uint8_t count;
     struct ins ins[CASE_INSNS];
     uint8_t poke_count;
     struct poke poke[CASE_POKES];
     uint64_t gpr[GPR_COUNT];
-    uint64_t rflags;     /* arithmetic, DF, ID */
-    uint64_t gs, fs;     /* bases */
-    uint32_t fpu;        /* which of the initial FPU states */
+    uint64_t rflags; /* arithmetic, DF, ID */
+    uint64_t gs, fs; /* bases */
+    uint32_t fpu;    /* which of the initial FPU states */
 
     /* case_assemble makes these, for one slot. A fixed case gives bytes and length itself. */
     uint8_t bytes[CASE_CODE_MAX];
@@ -65,14 +68,16 @@ struct insn_case {
 };
 
 enum result_status {
-    RESULT_NONE,      /* not run */
-    RESULT_TRAP,      /* the sequence ended in an exception: all of them do, the last instruction is UD2 */
+    RESULT_NONE, /* not run */
+    RESULT_TRAP, /* the sequence ended in an exception: all of them do, the last instruction is UD2
+                  */
     RESULT_TIMEOUT,
     RESULT_VM_FAILED, /* `why` */
     RESULT_DIED,      /* the child process did; `why` */
 };
 
-#define IMAGE_SIZE 2368 /* FXSAVE area, upper halves of YMM, mask registers, upper halves of ZMM, ZMM16-31 */
+#define IMAGE_SIZE                                                                                 \
+    2368 /* FXSAVE area, upper halves of YMM, mask registers, upper halves of ZMM, ZMM16-31 */
 #define MEMORY_PAGES 44
 
 struct result {
@@ -96,14 +101,15 @@ struct forbidden {
 enum kick {
     KICK_NONE,
     KICK_RAIN,       /* signals from another process, at any time */
-    KICK_EVERYWHERE, /* run again and again, kicked before each host instruction of translated code in turn */
+    KICK_EVERYWHERE, /* run again and again, kicked before each host instruction of translated code
+                        in turn */
 };
 
 /** What parent and children share. */
 struct batch {
     enum kick kick;
     unsigned count;
-    unsigned next;           /* the case being run; written by the child */
+    unsigned next; /* the case being run; written by the child */
     struct insn_case c[BATCH_MAX];
     struct result native[BATCH_MAX], engine[BATCH_MAX];
     unsigned forbidden_count;
@@ -161,7 +167,8 @@ struct batch *run_batch_alloc(void);
 /** A number from the environment, or dflt. */
 uint64_t run_env(const char *name, uint64_t dflt);
 uint64_t run_ms(void);
-/** Cases from `seed` on until `count` (0: no limit) or `ms` are used up, or some have failed. Returns the exit status. */
+/** Cases from `seed` on until `count` (0: no limit) or `ms` are used up, or some have failed.
+ * Returns the exit status. */
 int run_random(uint64_t seed, uint64_t count, uint64_t ms, enum kick kick);
 void run_tally(const struct tally *t);
 

@@ -1,7 +1,7 @@
 /* What may differ between the two results of a case, and what may not.
  *
- * Never compared: the U bit of page-fault codes (the native side runs in user mode); the P bit for addresses of the host's kernel half; where x87
- * saw its last instruction.
+ * Never compared: the U bit of page-fault codes (the native side runs in user mode); the P bit for
+ * addresses of the host's kernel half; where x87 saw its last instruction.
  */
 #include "insn/layout.h"
 
@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLAGS_COMPARED (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_ID | RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_IF)
+#define FLAGS_COMPARED                                                                             \
+    (RFLAGS_ARITH | RFLAGS_DF | RFLAGS_ID | RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_IF)
 #define USER_END 0x7ffffffff000ull
 
 struct report {
@@ -33,7 +34,8 @@ PRINTF_LIKE(2, 3) static void differ(struct report *r, const char *fmt, ...)
 static void compare_number(struct report *r, const char *what, uint64_t native, uint64_t engine)
 {
     if (native != engine) {
-        differ(r, "  %-8s native %#llx, engine %#llx\n", what, (unsigned long long)native, (unsigned long long)engine);
+        differ(r, "  %-8s native %#llx, engine %#llx\n", what, (unsigned long long)native,
+               (unsigned long long)engine);
     }
 }
 
@@ -46,7 +48,8 @@ static uint32_t known_error(const struct result *res)
     return res->error & ~(PF_U | (res->cr2 >= USER_END ? PF_P : 0));
 }
 
-/* The translator leaves wrong flags behind add, sub and and of RSP where it sees nobody who reads them (docs/limits.md). */
+/* The translator leaves wrong flags behind add, sub and and of RSP where it sees nobody who reads
+ * them (docs/limits.md). */
 static bool rsp_arithmetic(const struct insn_case *c)
 {
     struct insn in;
@@ -55,7 +58,8 @@ static bool rsp_arithmetic(const struct insn_case *c)
             break;
         }
         unsigned ext = (in.modrm >> 3) & 7;
-        bool immediate = in.map == 0 && in.encoding == INSN_LEGACY && (in.opcode == 0x81 || in.opcode == 0x83);
+        bool immediate =
+            in.map == 0 && in.encoding == INSN_LEGACY && (in.opcode == 0x81 || in.opcode == 0x83);
         if (immediate && !in.mem && in.rm == RSP && (ext == 0 || ext == 4 || ext == 5)) {
             return true;
         }
@@ -63,10 +67,12 @@ static bool rsp_arithmetic(const struct insn_case *c)
     return false;
 }
 
-static void compare_registers(struct report *r, const struct insn_case *c, const struct result *n, const struct result *e)
+static void compare_registers(struct report *r, const struct insn_case *c, const struct result *n,
+                              const struct result *e)
 {
-    static const char *const name[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-                                                "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    static const char *const name[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                                "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                                "r12", "r13", "r14", "r15"};
     compare_number(r, "vector", n->vector, e->vector);
     compare_number(r, "rip", n->rip - c->gpc, e->rip - c->gpc);
     if (n->vector == e->vector) {
@@ -82,13 +88,14 @@ static void compare_registers(struct report *r, const struct insn_case *c, const
     }
 }
 
-/* An MMX instruction whose operand faulted: whether it has reset the x87 stack by then is the processor's own affair. */
+/* An MMX instruction whose operand faulted: whether it has reset the x87 stack by then is the
+ * processor's own affair. */
 static bool faulting_mmx(const struct result *n)
 {
     struct insn in;
     bool fault = n->vector == VEC_PF || n->vector == VEC_GP || n->vector == VEC_SS;
-    return fault && insn_decode(&in, n->at, sizeof(n->at)) == INSN_OK && in.cls == CLS_FPU && in.encoding == INSN_LEGACY &&
-           in.map >= 1 && in.mem;
+    return fault && insn_decode(&in, n->at, sizeof(n->at)) == INSN_OK && in.cls == CLS_FPU &&
+           in.encoding == INSN_LEGACY && in.map >= 1 && in.mem;
 }
 
 static void compare_image(struct report *r, const struct result *n, const struct result *e)
@@ -97,15 +104,18 @@ static void compare_image(struct report *r, const struct result *n, const struct
     static const struct {
         const char *name;
         unsigned from, to;
-    } part[] = {{"x87", 0, 24}, {"mxcsr", 24, 28}, {"st", 28, 160}, {"xmm", 160, 512}, {"ymm high", 512, 768},
-                {"k", 768, 832}, {"zmm high", 832, 1344}, {"zmm16-31", 1344, IMAGE_SIZE}};
+    } part[] = {{"x87", 0, 24},          {"mxcsr", 24, 28},
+                {"st", 28, 160},         {"xmm", 160, 512},
+                {"ymm high", 512, 768},  {"k", 768, 832},
+                {"zmm high", 832, 1344}, {"zmm16-31", 1344, IMAGE_SIZE}};
     for (unsigned p = first; p < ARRAY_LEN(part); p++) {
         for (unsigned i = part[p].from; i < part[p].to; i += 4) {
             if (memcmp(n->image + i, e->image + i, 4)) {
                 uint32_t a, b;
                 memcpy(&a, n->image + i, 4);
                 memcpy(&b, e->image + i, 4);
-                differ(r, "  %s byte %u: native %08x, engine %08x\n", part[p].name, i - part[p].from, a, b);
+                differ(r, "  %s byte %u: native %08x, engine %08x\n", part[p].name,
+                       i - part[p].from, a, b);
                 break;
             }
         }
@@ -122,7 +132,8 @@ static bool forbidden(const struct batch *b, const struct result *res)
     return false;
 }
 
-/* Operands that the engine does not rewrite at all, and says so: memory whose extent depends (masked, gathered, saved state), RSP in VEX. */
+/* Operands that the engine does not rewrite at all, and says so: memory whose extent depends
+ * (masked, gathered, saved state), RSP in VEX. */
 static bool may_be_unsupported(const struct insn_case *c)
 {
     struct insn in;
@@ -130,8 +141,10 @@ static bool may_be_unsupported(const struct insn_case *c)
         if (insn_decode(&in, c->bytes + at, c->len - at) != INSN_OK) {
             break;
         }
-        bool odd_memory = in.hidden_mem || (in.mem && (in.vsib || !in.mem_size) && (in.mem_read || in.mem_write));
-        bool odd_rsp = (in.encoding != INSN_LEGACY || in.cls == CLS_FPU) && (in.reg_read | in.reg_write) & 1u << RSP;
+        bool odd_memory =
+            in.hidden_mem || (in.mem && (in.vsib || !in.mem_size) && (in.mem_read || in.mem_write));
+        bool odd_rsp = (in.encoding != INSN_LEGACY || in.cls == CLS_FPU) &&
+                       (in.reg_read | in.reg_write) & 1u << RSP;
         bool enter = in.map == 0 && in.encoding == INSN_LEGACY && in.opcode == 0xc8;
         if (odd_memory || odd_rsp || enter) {
             return true;
@@ -145,11 +158,13 @@ static bool lacks_feature(const struct insn_case *c, const struct result *n, con
 {
     struct insn in;
     uint64_t at = n->rip - c->gpc;
-    if (n->vector == VEC_PF && e->vector == VEC_UD && e->rip == n->rip) { /* undefined, and cut off by the hole: its ModRM is fetched first */
+    if (n->vector == VEC_PF && e->vector == VEC_UD &&
+        e->rip == n->rip) { /* undefined, and cut off by the hole: its ModRM is fetched first */
         return n->cr2 == align_down(c->gpc, SLOT_SIZE) + SLOT_CODE;
     }
-    return n->vector == VEC_UD && e->rip == n->rip && at < c->len && insn_decode(&in, c->bytes + at, c->len - at) == INSN_OK &&
-           in.cls != CLS_UD && in.mem && (in.map > 1 || in.encoding != INSN_LEGACY || in.cls == CLS_FPU);
+    return n->vector == VEC_UD && e->rip == n->rip && at < c->len &&
+           insn_decode(&in, c->bytes + at, c->len - at) == INSN_OK && in.cls != CLS_UD && in.mem &&
+           (in.map > 1 || in.encoding != INSN_LEGACY || in.cls == CLS_FPU);
 }
 
 /* Code that changed itself into an instruction that only the guest may run. */
@@ -162,8 +177,8 @@ static bool privileged(const struct result *n)
     return in.cls >= CLS_INTN && !(in.cls >= CLS_MOVS && in.cls <= CLS_SCAS);
 }
 
-/* Strings with 32-bit addresses: processors differ in whether the upper halves of the registers go when nothing was done. And strings that
- * overwrite themselves. */
+/* Strings with 32-bit addresses: processors differ in whether the upper halves of the registers go
+ * when nothing was done. And strings that overwrite themselves. */
 static bool odd_string(const struct insn_case *c, const struct result *n, const struct result *e)
 {
     struct insn in;
@@ -179,7 +194,8 @@ static bool odd_string(const struct insn_case *c, const struct result *n, const 
     return false;
 }
 
-/* Those flags can only be wrong with an RSP that no kernel has, and matter when they are read later. */
+/* Those flags can only be wrong with an RSP that no kernel has, and matter when they are read
+ * later. */
 static bool wild_rsp(const struct insn_case *c, const struct result *n)
 {
     bool sane[2] = {false, false};
@@ -205,7 +221,8 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
         return SKIPPED_UNSUPPORTED;
     }
     if (e->status != RESULT_TRAP) {
-        differ(&r, "  native: vector %u at +%#llx; engine: %s\n", n->vector, (unsigned long long)(n->rip - c->gpc),
+        differ(&r, "  native: vector %u at +%#llx; engine: %s\n", n->vector,
+               (unsigned long long)(n->rip - c->gpc),
                e->status == RESULT_TIMEOUT ? "no end" : e->why);
         return DIFFERENT;
     }
@@ -221,9 +238,11 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
             differ(&r, "  %s differs\n", name);
         }
     }
-    /* A branch to a non-canonical address faults at the branch on Intel's processors, at its target on AMD's and in the engine. */
+    /* A branch to a non-canonical address faults at the branch on Intel's processors, at its target
+     * on AMD's and in the engine. */
     bool wild = n->vector == VEC_GP && !gva_canonical(e->rip);
-    if (r.any && (wild || privileged(n) || wild_rsp(c, n) || odd_string(c, n, e) || lacks_feature(c, n, e))) {
+    if (r.any && (wild || privileged(n) || wild_rsp(c, n) || odd_string(c, n, e) ||
+                  lacks_feature(c, n, e))) {
         return SKIPPED_FORBIDDEN;
     }
     if (r.any && (forbidden(b, n) || forbidden(b, e))) {

@@ -1,4 +1,5 @@
-/* The engine side: a machine without devices in use, whose vCPU is set to each case's state and run until its exception handler halts. */
+/* The engine side: a machine without devices in use, whose vCPU is set to each case's state and run
+ * until its exception handler halts. */
 #include "insn/layout.h"
 
 #include "bt/cache.h"
@@ -39,12 +40,17 @@ int engine_create(void)
 /* A vCPU in kernel mode of a 64-bit guest with all that user-level instructions may want. */
 static void set_up_vcpu(struct vcpu *v)
 {
-    struct vcpu_cpuid_config cpuid = {.host_cpuid = host_cpuid, .host_xcr0 = host_xcr0(), .cpu_count = 1,
-                                      .tsc_khz = v->vm->tsc_khz, .deprivileged = true};
+    struct vcpu_cpuid_config cpuid = {.host_cpuid = host_cpuid,
+                                      .host_xcr0 = host_xcr0(),
+                                      .cpu_count = 1,
+                                      .tsc_khz = v->vm->tsc_khz,
+                                      .deprivileged = true};
     vcpu_cpuid_init(v, &cpuid);
     vcpu_reset(v);
-    struct vcpu_entry64 e = {.cr3 = layout_build_guest(v->vm->ram.base), .gdtr = {.base = SYS_GVA + SYS_GDT, .limit = 0x27},
-                             .code_sel = 8, .data_sel = 16};
+    struct vcpu_entry64 e = {.cr3 = layout_build_guest(v->vm->ram.base),
+                             .gdtr = {.base = SYS_GVA + SYS_GDT, .limit = 0x27},
+                             .code_sel = 8,
+                             .data_sel = 16};
     vcpu_set_entry64(v, &e);
     v->idtr = (struct dtable){.base = SYS_GVA + SYS_IDT, .limit = 0xfff};
     v->tr = (struct segment){.sel = 0x18, .attr = 0x8b, .limit = 0x67, .base = SYS_GVA + SYS_TSS};
@@ -114,7 +120,8 @@ static void run_once(struct batch *b, struct vcpu *v, struct result *r)
     }
 }
 
-/* Again, with a kick before the first, the second, ... host instruction. A result unlike the first run's is kept. */
+/* Again, with a kick before the first, the second, ... host instruction. A result unlike the first
+ * run's is kept. */
 static void run_kicked(struct batch *b, struct vcpu *v)
 {
     static struct result kicked;
@@ -133,8 +140,10 @@ static void run_kicked(struct batch *b, struct vcpu *v)
         }
         if (memcmp(&kicked, plain, sizeof(kicked))) {
             *plain = kicked;
-            snprintf(plain->why, sizeof(plain->why), "kicked before host instruction %ld, %#llx, of guest %#llx", n,
-                     (unsigned long long)where, (unsigned long long)cache_guest_pc(BT_CPU->cache, where));
+            snprintf(plain->why, sizeof(plain->why),
+                     "kicked before host instruction %ld, %#llx, of guest %#llx", n,
+                     (unsigned long long)where,
+                     (unsigned long long)cache_guest_pc(BT_CPU->cache, where));
             return;
         }
     }
@@ -172,10 +181,14 @@ NORETURN void engine_child(struct batch *b)
     batch = b;
     memset(vm->ram.base + RAM_CODE, 0, BATCH_MAX * SLOT_CODE);
     set_up_vcpu(vm->vcpu[0]);
-    uint8_t *stack = host_private_map(0, STACK_SIZE, HOST_R | HOST_W); /* the process's own is in the window */
+    uint8_t *stack =
+        host_private_map(0, STACK_SIZE, HOST_R | HOST_W); /* the process's own is in the window */
     if (!stack) {
         _exit(2);
     }
-    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2" : : "a"(stack + STACK_SIZE), "c"(run_all) : "memory");
+    __asm__ volatile("mov %0, %%rsp\n\tcall *%1\n\tud2"
+                     :
+                     : "a"(stack + STACK_SIZE), "c"(run_all)
+                     : "memory");
     __builtin_unreachable();
 }

@@ -16,7 +16,8 @@ uint64_t gen_random(struct gen *g)
 
 static uint64_t region_pointer(struct gen *g, unsigned r)
 {
-    static const uint64_t edge[] = {0, PAGE_SIZE, 2 * PAGE_SIZE, 3 * PAGE_SIZE, 4 * PAGE_SIZE, 5 * PAGE_SIZE};
+    static const uint64_t edge[] = {
+        0, PAGE_SIZE, 2 * PAGE_SIZE, 3 * PAGE_SIZE, 4 * PAGE_SIZE, 5 * PAGE_SIZE};
     if (gen_chance(g, 25)) { /* around an edge */
         return region[r].gva + edge[gen_below(g, 6)] + gen_below(g, 80) - 48;
     }
@@ -26,15 +27,27 @@ static uint64_t region_pointer(struct gen *g, unsigned r)
 
 uint64_t gen_pointer(struct gen *g)
 {
-    static const uint8_t low[] = {REGION_DATA, REGION_DATA, REGION_DATA, REGION_DATA_MID, REGION_USER, REGION_USER,
+    static const uint8_t low[] = {REGION_DATA,     REGION_DATA,     REGION_DATA,
+                                  REGION_DATA_MID, REGION_USER,     REGION_USER,
                                   REGION_USER_LOW, REGION_USER_SUP, REGION_STACK};
     return region_pointer(g, low[gen_below(g, sizeof(low))]);
 }
 
 static uint64_t odd_value(struct gen *g)
 {
-    static const uint64_t value[] = {0, 1, ~0ull, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff, 0x8000000000000000,
-                                     0x800000000000, 0x7fffffffffff, 0xffff7fffffffffff, 0xffff800000000000, 0x00007ffffffff000};
+    static const uint64_t value[] = {0,
+                                     1,
+                                     ~0ull,
+                                     0x7fffffff,
+                                     0x80000000,
+                                     0xffffffff,
+                                     0x7fffffffffffffff,
+                                     0x8000000000000000,
+                                     0x800000000000,
+                                     0x7fffffffffff,
+                                     0xffff7fffffffffff,
+                                     0xffff800000000000,
+                                     0x00007ffffffff000};
     return value[gen_below(g, ARRAY_LEN(value))] + (gen_chance(g, 30) ? gen_below(g, 16) : 0);
 }
 
@@ -42,12 +55,9 @@ uint64_t gen_imm(struct gen *g)
 {
     uint64_t r = gen_random(g);
     switch (gen_below(g, 4)) {
-    case 0:
-        return r & 0x7f;
-    case 1:
-        return odd_value(g);
-    default:
-        return r >> (r & 63);
+    case 0: return r & 0x7f;
+    case 1: return odd_value(g);
+    default: return r >> (r & 63);
     }
 }
 
@@ -57,11 +67,15 @@ static void make_registers(struct gen *g)
     for (unsigned r = 0; r < GPR_COUNT; r++) {
         unsigned k = gen_below(g, 100);
         g->holds[r] = k < 55 ? HOLDS_POINTER : k < 80 ? HOLDS_SMALL : HOLDS_OTHER;
-        c->gpr[r] = k < 55 ? gen_pointer(g) : k < 80 ? gen_below(g, 64) * (gen_chance(g, 70) ? 8 : 1) : gen_imm(g);
+        c->gpr[r] = k < 55   ? gen_pointer(g)
+                    : k < 80 ? gen_below(g, 64) * (gen_chance(g, 70) ? 8 : 1)
+                             : gen_imm(g);
     }
     unsigned k = gen_below(g, 100);
-    unsigned stack = k < 80 ? (gen_chance(g, 80) ? REGION_STACK : REGION_STACK_MID) : gen_below(g, REGION_KERNEL);
-    c->gpr[RSP] = k < 95 ? region_pointer(g, stack) & (gen_chance(g, 85) ? ~7ull : ~0ull) : gen_imm(g);
+    unsigned stack = k < 80 ? (gen_chance(g, 80) ? REGION_STACK : REGION_STACK_MID)
+                            : gen_below(g, REGION_KERNEL);
+    c->gpr[RSP] =
+        k < 95 ? region_pointer(g, stack) & (gen_chance(g, 85) ? ~7ull : ~0ull) : gen_imm(g);
     g->holds[RSP] = k < 95 ? HOLDS_POINTER : HOLDS_OTHER;
     c->gs = gen_pointer(g) - gen_below(g, 256);
     c->fs = gen_pointer(g) - gen_below(g, 256);
@@ -113,16 +127,20 @@ static struct rm fixed_address(struct gen *g)
 {
     bool low = g->c->code == CODE_LOW;
     static const uint8_t low_region[] = {REGION_DATA, REGION_USER_LOW, REGION_STACK};
-    uint64_t at = region_pointer(g, low ? low_region[gen_below(g, 3)] : gen_chance(g, 50) ? REGION_DATA_MID : REGION_STACK_MID);
+    uint64_t at = region_pointer(g, low                 ? low_region[gen_below(g, 3)]
+                                    : gen_chance(g, 50) ? REGION_DATA_MID
+                                                        : REGION_STACK_MID);
     if (low && gen_chance(g, 40)) {
-        return (struct rm){.mem = true, .base = GPR_NONE, .index = GPR_NONE, .scale = 1, .disp = (int32_t)at};
+        return (struct rm){
+            .mem = true, .base = GPR_NONE, .index = GPR_NONE, .scale = 1, .disp = (int32_t)at};
     }
     return (struct rm){.mem = true, .base = GPR_RIP, .index = GPR_NONE, .scale = 1, .target = at};
 }
 
 static struct rm register_address(struct gen *g)
 {
-    struct rm rm = rm_base(pick_holding(g, gen_chance(g, 93) ? HOLDS_POINTER : HOLDS_OTHER), pick_disp(g));
+    struct rm rm =
+        rm_base(pick_holding(g, gen_chance(g, 93) ? HOLDS_POINTER : HOLDS_OTHER), pick_disp(g));
     if (gen_chance(g, g->rsp_percent / 2 + 8)) {
         rm.base = RSP;
     }
@@ -132,7 +150,9 @@ static struct rm register_address(struct gen *g)
         rm.scale = (uint8_t)(1u << gen_below(g, 4));
         if (gen_chance(g, 10)) { /* the pointer is the index */
             rm.index = rm.base == RSP ? (uint8_t)GPR_NONE : rm.base;
-            rm.base = rm.index == GPR_NONE ? rm.base : gen_chance(g, 50) ? (uint8_t)pick_holding(g, HOLDS_SMALL) : (uint8_t)GPR_NONE;
+            rm.base = rm.index == GPR_NONE ? rm.base
+                      : gen_chance(g, 50)  ? (uint8_t)pick_holding(g, HOLDS_SMALL)
+                                           : (uint8_t)GPR_NONE;
             rm.scale = 1;
         }
     }
@@ -198,7 +218,8 @@ static const struct flavour {
 
 static void generate_low(struct gen *g)
 {
-    static const gen_fn fn[7] = {gen_integer, gen_rsp, gen_string, gen_flow, gen_flags, gen_any, gen_self_modifying};
+    static const gen_fn fn[7] = {gen_integer, gen_rsp, gen_string,        gen_flow,
+                                 gen_flags,   gen_any, gen_self_modifying};
     static const uint8_t choice[] = {0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 5, 6};
     const struct flavour *f = &flavour[choice[gen_below(g, sizeof(choice))]];
     g->rsp_percent = f->rsp_percent;
@@ -214,7 +235,8 @@ static void generate_low(struct gen *g)
     }
 }
 
-/* Where in the slot: mostly anywhere in the first page, sometimes over the border of the two, sometimes into the hole behind. */
+/* Where in the slot: mostly anywhere in the first page, sometimes over the border of the two,
+ * sometimes into the hole behind. */
 static void place(struct gen *g)
 {
     unsigned k = gen_below(g, 100), at = gen_below(g, 0xe00);

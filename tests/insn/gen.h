@@ -10,9 +10,9 @@ enum holds { HOLDS_POINTER, HOLDS_SMALL, HOLDS_OTHER };
 
 struct gen {
     struct insn_case *c;
-    uint64_t x;             /* random state */
+    uint64_t x; /* random state */
     uint8_t holds[GPR_COUNT];
-    unsigned rsp_percent;   /* how often a register operand is RSP */
+    unsigned rsp_percent; /* how often a register operand is RSP */
 };
 
 /* gen.c */

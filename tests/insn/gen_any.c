@@ -1,4 +1,5 @@
-/* Any opcode: random bytes with sensible operands, kept if they are an instruction that user code may run and that always does the same. */
+/* Any opcode: random bytes with sensible operands, kept if they are an instruction that user code
+ * may run and that always does the same. */
 #include "insn/gen.h"
 
 #include <string.h>
@@ -10,10 +11,12 @@ static bool unsuitable_plain(const struct insn *in)
     if (in->map == 1 && in->opcode == 0xc7 && ext >= 6) { /* rdrand, rdseed, rdpid */
         return true;
     }
-    if (in->map == 1 && in->opcode == 0xae && !(ext == 5 || ext == 6 || (ext == 7 && !in->mem))) { /* umonitor..: waits */
+    if (in->map == 1 && in->opcode == 0xae &&
+        !(ext == 5 || ext == 6 || (ext == 7 && !in->mem))) { /* umonitor..: waits */
         return true;
     }
-    if (in->map == 1 && in->opcode == 0xae && (in->prefixes & (INSN_OPSIZE | INSN_REP | INSN_REPNE))) {
+    if (in->map == 1 && in->opcode == 0xae &&
+        (in->prefixes & (INSN_OPSIZE | INSN_REP | INSN_REPNE))) {
         return true;
     }
     if (in->map == 1 && in->opcode == 0x01) {
@@ -22,33 +25,40 @@ static bool unsuitable_plain(const struct insn *in)
     if (in->map == 1 && in->opcode == 0x0f) { /* 3DNow!: undefined on most */
         return true;
     }
-    bool tile = in->encoding == INSN_VEX && in->map == 2 && (in->opcode == 0x49 || in->opcode == 0x4b || (in->opcode >= 0x5c && in->opcode <= 0x6f));
+    bool tile =
+        in->encoding == INSN_VEX && in->map == 2 &&
+        (in->opcode == 0x49 || in->opcode == 0x4b || (in->opcode >= 0x5c && in->opcode <= 0x6f));
     return tile || (in->map == 0 && in->encoding == INSN_LEGACY && in->opcode == 0xc8);
 }
 
 static bool suitable(const struct insn *in)
 {
     switch (in->cls) {
-    case CLS_PLAIN:
-        return !unsuitable_plain(in);
+    case CLS_PLAIN: return !unsuitable_plain(in);
     case CLS_FPU: /* but no gathers, and nothing that saves or loads where x87 was */
-        if (in->encoding == INSN_LEGACY && in->map == 0 && in->mem && (in->opcode == 0xd9 || in->opcode == 0xdd)) {
+        if (in->encoding == INSN_LEGACY && in->map == 0 && in->mem &&
+            (in->opcode == 0xd9 || in->opcode == 0xdd)) {
             unsigned ext = (in->modrm >> 3) & 7;
             return !(ext == 4 || ext == 6) && !(in->opcode == 0xdd && ext == 5);
         }
         return !in->vsib && !in->hidden_mem && !unsuitable_plain(in);
-    case CLS_NOP: case CLS_CLFLUSH: case CLS_SERIALIZE:
-    case CLS_MOVS: case CLS_CMPS: case CLS_STOS: case CLS_LODS: case CLS_SCAS:
-    case CLS_PUSHF:
-        return true;
-    default:
-        return false;
+    case CLS_NOP:
+    case CLS_CLFLUSH:
+    case CLS_SERIALIZE:
+    case CLS_MOVS:
+    case CLS_CMPS:
+    case CLS_STOS:
+    case CLS_LODS:
+    case CLS_SCAS:
+    case CLS_PUSHF: return true;
+    default: return false;
     }
 }
 
 static unsigned prefixes(struct gen *g, uint8_t *p)
 {
-    static const uint8_t any[] = {0x66, 0x66, 0x66, 0xf2, 0xf3, 0xf3, 0x67, 0xf0, 0x2e, 0x3e, 0x64, 0x65};
+    static const uint8_t any[] = {0x66, 0x66, 0x66, 0xf2, 0xf3, 0xf3,
+                                  0x67, 0xf0, 0x2e, 0x3e, 0x64, 0x65};
     unsigned n = 0;
     while (n < 3 && gen_chance(g, 35)) {
         p[n++] = any[gen_below(g, sizeof(any))];
@@ -56,7 +66,8 @@ static unsigned prefixes(struct gen *g, uint8_t *p)
     return n;
 }
 
-/* VEX or EVEX prefix and opcode; the bits that extend ModRM are put in by the caller through *xb. */
+/* VEX or EVEX prefix and opcode; the bits that extend ModRM are put in by the caller through *xb.
+ */
 static unsigned vector_prefix(struct gen *g, uint8_t *p, unsigned *xb)
 {
     uint64_t r = gen_random(g);
@@ -85,7 +96,8 @@ static unsigned vector_prefix(struct gen *g, uint8_t *p, unsigned *xb)
     return 4;
 }
 
-/* Bytes of something like an instruction, with room for an immediate at the end. *fix: where a RIP displacement lies. */
+/* Bytes of something like an instruction, with room for an immediate at the end. *fix: where a RIP
+ * displacement lies. */
 static void compose(struct gen *g, uint8_t *p, unsigned *fix, uint64_t *target)
 {
     struct rm rm = gen_rm(g, 60, true);
@@ -135,7 +147,8 @@ void gen_any(struct gen *g)
         if (insn_decode(&in, p, INSN_MAX_LEN) != INSN_OK) {
             continue;
         }
-        bool undefined = in.cls == CLS_UD && in.encoding == INSN_LEGACY && in.map <= 1 && gen_chance(g, 2);
+        bool undefined =
+            in.cls == CLS_UD && in.encoding == INSN_LEGACY && in.map <= 1 && gen_chance(g, 2);
         if (!undefined && !suitable(&in)) {
             continue;
         }

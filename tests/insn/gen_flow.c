@@ -23,7 +23,11 @@ static void conditional(struct gen *g)
 static void counted_loop(struct gen *g)
 {
     struct op load = {.opcode = 0xb8, .reg = RCX, .imm_len = 4, .imm = 1 + gen_below(g, 5)};
-    struct op body = {.modrm = true, .opcode = 0x01, .rexw = gen_chance(g, 50), .reg = (uint8_t)gen_source(g), .rm = gen_mem(g)};
+    struct op body = {.modrm = true,
+                      .opcode = 0x01,
+                      .rexw = gen_chance(g, 50),
+                      .reg = (uint8_t)gen_source(g),
+                      .rm = gen_mem(g)};
     asm_op(g->c, &load);
     unsigned top = g->c->count;
     asm_op(g->c, &body);
@@ -55,7 +59,8 @@ static void call_and_return(struct gen *g)
     }
     asm_branch(g->c, 0, 0xe8, 4, at + 2);
     asm_branch(g->c, 0, 0xe9, 4, at + 4);
-    struct op body = {.modrm = true, .opcode = 0x83, .reg = 0, .rm = rm_reg(gen_dest(g)), .imm_len = 1, .imm = 1};
+    struct op body = {
+        .modrm = true, .opcode = 0x83, .reg = 0, .rm = rm_reg(gen_dest(g)), .imm_len = 1, .imm = 1};
     asm_op(g->c, &body);
     if (gen_chance(g, 80)) {
         asm_raw(g->c, (const uint8_t[]){0xc3}, 1);
@@ -68,6 +73,7 @@ static void call_and_return(struct gen *g)
 static void through_register(struct gen *g)
 {
     unsigned r = gen_dest(g), target = ahead(g) + 1;
+    r = r == RSP ? (unsigned)RAX : r; /* what is pushed onto code is no code */
     asm_mov_address(g->c, r, target);
     unsigned k = gen_below(g, 3);
     struct op op = {.modrm = true, .opcode = 0xff, .reg = k == 0 ? 4 : 2, .rm = rm_reg(r)};
@@ -84,8 +90,10 @@ static void through_register(struct gen *g)
 static void through_memory(struct gen *g)
 {
     struct insn_case *c = g->c;
-    struct op op = {.modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = gen_mem(g)};
-    if (c->poke_count < CASE_POKES && op.rm.base < GPR_COUNT && op.rm.index == GPR_NONE && !op.rm.seg && !op.rm.addr32) {
+    struct op op = {
+        .modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = gen_mem(g)};
+    if (c->poke_count < CASE_POKES && op.rm.base < GPR_COUNT && op.rm.index == GPR_NONE &&
+        !op.rm.seg && !op.rm.addr32) {
         uint64_t at = c->gpr[op.rm.base] + (uint64_t)(int64_t)op.rm.disp;
         c->poke[c->poke_count++] = (struct poke){.gva = at, .target = (int)ahead(g)};
     }
@@ -101,7 +109,8 @@ static void fault(struct gen *g)
 
 void gen_flow(struct gen *g)
 {
-    static void (*const fn[])(struct gen *) = {conditional, conditional, conditional, counted_loop, direct, call_and_return,
+    static void (*const fn[])(struct gen *) = {conditional,     conditional,      conditional,
+                                               counted_loop,    direct,           call_and_return,
                                                call_and_return, through_register, through_memory};
     if (gen_chance(g, 3)) {
         fault(g);
@@ -119,10 +128,16 @@ void gen_self_modifying(struct gen *g)
         return;
     }
     asm_mov_address(c, RBX, at + 2 + gap);
-    struct op store = {.modrm = true, .opcode = 0x89, .reg = (uint8_t)gen_source(g), .rm = rm_base(RBX, 1)};
+    struct op store = {
+        .modrm = true, .opcode = 0x89, .reg = (uint8_t)gen_source(g), .rm = rm_base(RBX, 1)};
     if (gen_chance(g, 20)) {
-        store = (struct op){.modrm = true, .opcode = 0x83, .lock = gen_chance(g, 50), .reg = (uint8_t)gen_below(g, 7),
-                            .rm = rm_base(RBX, 1), .imm_len = 1, .imm = gen_random(g)};
+        store = (struct op){.modrm = true,
+                            .opcode = 0x83,
+                            .lock = gen_chance(g, 50),
+                            .reg = (uint8_t)gen_below(g, 7),
+                            .rm = rm_base(RBX, 1),
+                            .imm_len = 1,
+                            .imm = gen_random(g)};
     }
     asm_op(c, &store);
     while (gap--) {

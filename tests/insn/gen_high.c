@@ -1,9 +1,11 @@
-/* Cases at kernel addresses. The native side has other values in the pointers (CASE_R more), so pointers are only used as pointers:
+/* Cases at kernel addresses. The native side has other values in the pointers (CASE_R more), so
+ * pointers are only used as pointers:
  *
- * RBX RSI RDI R12 R13 point to data, aligned to 16; data operations take the first 8 bytes of each 16, pointers are stored in the second 8;
- * RSP and RBP point to the stack, which gets anything; what is popped loses its upper half. R14 R15 R8 are small indices, R11 is for jumps, the
- * rest is data. Flags of arithmetic on RSP differ in the sign: an instruction behind it sets them anew. What belongs together for these
- * reasons is one `struct ins`, so that minimising does not part it.
+ * RBX RSI RDI R12 R13 point to data, aligned to 16; data operations take the first 8 bytes of each
+ * 16, pointers are stored in the second 8; RSP and RBP point to the stack, which gets anything;
+ * what is popped loses its upper half. R14 R15 R8 are small indices, R11 is for jumps, the rest is
+ * data. Flags of arithmetic on RSP differ in the sign: an instruction behind it sets them anew.
+ * What belongs together for these reasons is one `struct ins`, so that minimising does not part it.
  */
 #include "insn/gen.h"
 
@@ -33,13 +35,15 @@ static unsigned datum(struct gen *g)
 
 static uint64_t data_address(struct gen *g)
 {
-    uint64_t off = gen_chance(g, 30) ? gen_below(g, 5) * PAGE_SIZE + gen_below(g, 64) - 32 : 0x100 + gen_below(g, 0x1e00);
+    uint64_t off = gen_chance(g, 30) ? gen_below(g, 5) * PAGE_SIZE + gen_below(g, 64) - 32
+                                     : 0x100 + gen_below(g, 0x1e00);
     return region[gen_chance(g, 85) ? REGION_KERNEL : REGION_USER].gva + align_down(off, 16);
 }
 
 static struct rm memory(struct gen *g)
 {
-    struct rm rm = rm_base(pointer(g), gen_chance(g, 40) ? 0 : (int32_t)gen_below(g, 64) * 16 - 512);
+    struct rm rm =
+        rm_base(pointer(g), gen_chance(g, 40) ? 0 : (int32_t)gen_below(g, 64) * 16 - 512);
     if (gen_chance(g, 30)) {
         rm.index = (uint8_t)pick(g, indices, sizeof(indices));
         rm.scale = (uint8_t)(1u << gen_below(g, 4));
@@ -56,9 +60,10 @@ static struct rm memory(struct gen *g)
 /* Data and memory. */
 static void compute(struct gen *g)
 {
-    static const uint8_t code[] = {0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b,
-                                   0x85, 0x89, 0x8b, 0x89, 0x8b};
-    struct op op = {.modrm = true, .opcode = code[gen_below(g, sizeof(code))], .reg = (uint8_t)datum(g)};
+    static const uint8_t code[] = {0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29,
+                                   0x2b, 0x31, 0x33, 0x39, 0x3b, 0x85, 0x89, 0x8b, 0x89, 0x8b};
+    struct op op = {
+        .modrm = true, .opcode = code[gen_below(g, sizeof(code))], .reg = (uint8_t)datum(g)};
     gen_size(g, &op, false);
     op.rm = gen_chance(g, 70) ? memory(g) : rm_reg(datum(g));
     op.lock = op.rm.mem && (op.opcode & 3) == 1 && op.opcode < 0x39 && gen_chance(g, 15);
@@ -81,9 +86,7 @@ static void move_pointer(struct gen *g)
     op.reg = (uint8_t)(on_stack ? stack_pointer(g) : pointer(g));
     op.rm = rm_reg(on_stack ? stack_pointer(g) : pointer(g));
     switch (gen_below(g, 6)) {
-    case 0:
-        op.opcode = gen_chance(g, 50) ? 0x89 : 0x8b;
-        break;
+    case 0: op.opcode = gen_chance(g, 50) ? 0x89 : 0x8b; break;
     case 1: /* store */
         op.opcode = 0x89;
         op.rm = rm_base(pointer(g), (int32_t)gen_below(g, 8) * 16 + 8);
@@ -96,9 +99,7 @@ static void move_pointer(struct gen *g)
             op.rm.scale = 8;
         }
         break;
-    case 3:
-        op.opcode = 0x87;
-        break;
+    case 3: op.opcode = 0x87; break;
     case 4: /* cmov */
         op.map = 1;
         op.opcode = (uint8_t)(0x40 + gen_below(g, 16));
@@ -119,12 +120,18 @@ static void move_pointer(struct gen *g)
 
 static void stack(struct gen *g)
 {
-    struct op push = {.opcode = 0x50, .reg = (uint8_t)(gen_chance(g, 60) ? datum(g) : gen_chance(g, 60) ? pointer(g) : RSP)};
-    struct op load = {.modrm = true, .opcode = 0x8b, .rexw = true, .reg = RDX, .rm = rm_base(RSP, (int32_t)gen_below(g, 16) * 8)};
+    struct op push = {.opcode = 0x50,
+                      .reg = (uint8_t)(gen_chance(g, 60)   ? datum(g)
+                                       : gen_chance(g, 60) ? pointer(g)
+                                                           : RSP)};
+    struct op load = {.modrm = true,
+                      .opcode = 0x8b,
+                      .rexw = true,
+                      .reg = RDX,
+                      .rm = rm_base(RSP, (int32_t)gen_below(g, 16) * 8)};
     switch (gen_below(g, 5)) {
-    case 0: case 1:
-        asm_op(g->c, &push);
-        break;
+    case 0:
+    case 1: asm_op(g->c, &push); break;
     case 2: /* pop rcx; mov ecx, ecx */
         asm_raw(g->c, (const uint8_t[]){0x59, 0x89, 0xc9}, 3);
         break;
@@ -161,11 +168,10 @@ static void flow(struct gen *g)
 {
     unsigned at = g->c->count;
     switch (gen_below(g, 4)) {
-    case 0:
-        asm_branch(g->c, 0, 0x70 + gen_below(g, 16), 1, at + 1 + gen_below(g, 3));
-        break;
+    case 0: asm_branch(g->c, 0, 0x70 + gen_below(g, 16), 1, at + 1 + gen_below(g, 3)); break;
     case 1: { /* through a register */
-        struct op jump = {.modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = rm_reg(R11)};
+        struct op jump = {
+            .modrm = true, .opcode = 0xff, .reg = gen_chance(g, 50) ? 4 : 2, .rm = rm_reg(R11)};
         asm_mov_address(g->c, R11, at + 2 + gen_below(g, 2));
         asm_op(g->c, &jump);
         break;
@@ -182,9 +188,11 @@ static void flow(struct gen *g)
 
 void gen_high(struct gen *g)
 {
-    typedef void (*gen_fn)(struct gen *g);
-    static const gen_fn with_pointers[] = {compute, compute, compute, move_pointer, move_pointer, stack, stack, flow};
-    static const gen_fn with_strings[] = {compute, compute, string, string, stack, flow, compute, compute};
+    typedef void (*gen_fn)(struct gen * g);
+    static const gen_fn with_pointers[] = {compute,      compute, compute, move_pointer,
+                                           move_pointer, stack,   stack,   flow};
+    static const gen_fn with_strings[] = {compute, compute, string,  string,
+                                          stack,   flow,    compute, compute};
     struct insn_case *c = g->c;
     c->code = gen_chance(g, 70) ? CODE_KERNEL : CODE_VMALLOC;
     for (unsigned r = 0; r < GPR_COUNT; r++) {

@@ -51,12 +51,14 @@ static void mov(struct gen *g)
     struct op op = {.modrm = true};
     bool byte = gen_size(g, &op, true);
     switch (gen_below(g, 6)) {
-    case 0: case 1:
+    case 0:
+    case 1:
         op.opcode = byte ? 0x88 : 0x89;
         op.reg = (uint8_t)gen_source(g);
         op.rm = gen_rm(g, 75, true);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         op.opcode = byte ? 0x8a : 0x8b;
         op.reg = (uint8_t)gen_dest(g);
         op.rm = gen_rm(g, 75, false);
@@ -87,10 +89,12 @@ static void lea(struct gen *g)
     asm_op(g->c, &op);
 }
 
-/* movzx movsx movsxd, setcc, cmovcc, bsf.. bt.., shld, xadd, cmpxchg, imul, bswap, popcnt: two-byte opcodes with r/m */
+/* movzx movsx movsxd, setcc, cmovcc, bsf.. bt.., shld, xadd, cmpxchg, imul, bswap, popcnt: two-byte
+ * opcodes with r/m */
 static void two_byte(struct gen *g)
 {
-    static const uint8_t code[] = {0xb6, 0xb7, 0xbe, 0xbf, 0xbc, 0xbd, 0xb8, 0xa3, 0xab, 0xb3, 0xbb, 0xa5, 0xad, 0xaf, 0xb0, 0xb1,
+    static const uint8_t code[] = {0xb6, 0xb7, 0xbe, 0xbf, 0xbc, 0xbd, 0xb8, 0xa3,
+                                   0xab, 0xb3, 0xbb, 0xa5, 0xad, 0xaf, 0xb0, 0xb1,
                                    0xc0, 0xc1, 0xa4, 0xac, 0xba, 0xc3};
     struct op op = {.modrm = true, .map = 1, .reg = (uint8_t)gen_dest(g)};
     gen_size(g, &op, false);
@@ -105,10 +109,13 @@ static void two_byte(struct gen *g)
     }
     op.opcode = code[k];
     op.rm = gen_rm(g, 55, true);
-    bool lockable = op.opcode == 0xab || op.opcode == 0xb3 || op.opcode == 0xbb || op.opcode == 0xb0 || op.opcode == 0xb1 ||
-                    op.opcode == 0xc0 || op.opcode == 0xc1;
+    bool lockable = op.opcode == 0xab || op.opcode == 0xb3 || op.opcode == 0xbb ||
+                    op.opcode == 0xb0 || op.opcode == 0xb1 || op.opcode == 0xc0 ||
+                    op.opcode == 0xc1;
     op.lock = lockable && op.rm.mem && gen_chance(g, 25);
-    op.rep = op.opcode == 0xbc || op.opcode == 0xbd ? (gen_chance(g, 50) ? 0xf3 : 0) : op.opcode == 0xb8 ? 0xf3 : 0;
+    op.rep = op.opcode == 0xbc || op.opcode == 0xbd ? (gen_chance(g, 50) ? 0xf3 : 0)
+             : op.opcode == 0xb8                    ? 0xf3
+                                                    : 0;
     if (op.opcode == 0xa4 || op.opcode == 0xac || op.opcode == 0xba) {
         op.imm_len = 1;
         op.imm = gen_random(g);
@@ -118,7 +125,8 @@ static void two_byte(struct gen *g)
         op.opsize16 = false;
         op.rm = gen_mem(g);
     }
-    bool bit_index = op.opcode == 0xa3 || op.opcode == 0xab || op.opcode == 0xb3 || op.opcode == 0xbb;
+    bool bit_index =
+        op.opcode == 0xa3 || op.opcode == 0xab || op.opcode == 0xb3 || op.opcode == 0xbb;
     if (bit_index && op.rm.mem) { /* the bit number moves the address: seldom far */
         op.reg = (uint8_t)(g->holds[op.reg] == HOLDS_SMALL || gen_chance(g, 20) ? op.reg : RAX);
     }
@@ -146,7 +154,8 @@ static void unary(struct gen *g)
     bool byte = gen_size(g, &op, true);
     op.rm = gen_rm(g, 45, true);
     switch (gen_below(g, 6)) {
-    case 0: case 1:
+    case 0:
+    case 1:
         op.opcode = byte ? 0xf6 : 0xf7;
         op.reg = (uint8_t)(2 + gen_below(g, 6));
         op.lock = op.rm.mem && op.reg < 4 && gen_chance(g, 10);
@@ -177,7 +186,12 @@ static void unary(struct gen *g)
 
 static void cmpxchg_wide(struct gen *g)
 {
-    struct op op = {.modrm = true, .map = 1, .opcode = 0xc7, .reg = 1, .rexw = gen_chance(g, 50), .rm = gen_mem(g)};
+    struct op op = {.modrm = true,
+                    .map = 1,
+                    .opcode = 0xc7,
+                    .reg = 1,
+                    .rexw = gen_chance(g, 50),
+                    .rm = gen_mem(g)};
     op.lock = gen_chance(g, 40);
     asm_op(g->c, &op);
 }
@@ -186,11 +200,13 @@ static void push_pop(struct gen *g)
 {
     struct op op = {.opsize16 = gen_chance(g, 8)};
     switch (gen_below(g, 6)) {
-    case 0: case 1:
+    case 0:
+    case 1:
         op.opcode = 0x50;
         op.reg = (uint8_t)gen_source(g);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         op.opcode = 0x58;
         op.reg = (uint8_t)gen_dest(g);
         break;
@@ -211,83 +227,120 @@ static void push_pop(struct gen *g)
 
 void gen_integer(struct gen *g)
 {
-    static void (*const fn[])(struct gen *) = {alu, alu, alu, mov, mov, mov, lea, two_byte, two_byte, shift, unary, unary,
-                                               push_pop, push_pop, cmpxchg_wide};
+    static void (*const fn[])(struct gen *) = {alu,   alu,   alu,      mov,      mov,
+                                               mov,   lea,   two_byte, two_byte, shift,
+                                               unary, unary, push_pop, push_pop, cmpxchg_wide};
     fn[gen_below(g, gen_chance(g, 30) ? ARRAY_LEN(fn) : ARRAY_LEN(fn) - 1)](g);
 }
 
-/* Forms that matter for a stack pointer. */
-void gen_rsp(struct gen *g)
+/* ---- forms that matter for a stack pointer ---- */
+
+static void rsp_adjust(struct gen *g)
 {
-    struct op op = {.modrm = true, .rexw = gen_chance(g, 85), .rm = rm_reg(RSP)};
-    unsigned other = gen_below(g, GPR_COUNT);
-    switch (gen_below(g, 12)) {
-    case 0: /* add sub, small */
+    struct op op = {
+        .modrm = true, .rexw = true, .opcode = 0x83, .reg = 4, .rm = rm_reg(RSP), .imm_len = 1};
+    op.imm = gen_chance(g, 50) ? 0xf0 : 0xc0; /* and rsp, -16 or -64 */
+    if (gen_chance(g, 60)) {
+        op.rexw = gen_chance(g, 85);
         op.opcode = gen_chance(g, 70) ? 0x83 : 0x81;
         op.reg = gen_chance(g, 50) ? 0 : 5;
         op.imm_len = op.opcode == 0x83 ? 1 : 4;
         op.imm = gen_below(g, 16) * 8;
-        break;
-    case 1: /* and rsp, -16 */
-        op = (struct op){.modrm = true, .rexw = true, .opcode = 0x83, .reg = 4, .rm = rm_reg(RSP), .imm_len = 1,
-                         .imm = gen_chance(g, 50) ? 0xf0 : 0xc0};
-        break;
-    case 2: /* mov r, rsp; mov rsp, r */
-        op.opcode = gen_chance(g, 50) ? 0x89 : 0x8b;
+    }
+    asm_op(g->c, &op);
+}
+
+static void rsp_mov(struct gen *g)
+{
+    struct op op = {.modrm = true,
+                    .rexw = gen_chance(g, 85),
+                    .opcode = gen_chance(g, 50) ? 0x89 : 0x8b,
+                    .rm = rm_reg(RSP)};
+    if (gen_chance(g, 50)) {
         op.reg = (uint8_t)(op.opcode == 0x89 ? gen_source(g) : gen_dest(g));
-        break;
-    case 3:
-        op.opcode = gen_chance(g, 50) ? 0x89 : 0x8b;
+    } else {
         op.reg = RSP;
         op.rm = gen_rm(g, 30, op.opcode == 0x89);
-        break;
-    case 4: { /* leave, with or without a frame */
-        struct op frame = {.modrm = true, .rexw = true, .opcode = 0x8b, .reg = RBP, .rm = rm_reg(RSP)};
-        if (gen_chance(g, 70)) {
-            asm_op(g->c, &frame);
-        }
-        op = (struct op){.opcode = 0xc9, .opsize16 = gen_chance(g, 5)};
-        break;
     }
-    case 5: /* lea */
-        op.opcode = 0x8d;
-        op.reg = gen_chance(g, 50) ? RSP : (uint8_t)gen_dest(g);
-        op.rm = rm_base(RSP, (int8_t)gen_random(g));
-        if (gen_chance(g, 40)) {
-            op.rm.index = other == RSP ? (uint8_t)GPR_NONE : (uint8_t)other;
-            op.rm.scale = (uint8_t)(1u << gen_below(g, 4));
-        }
-        break;
-    case 6: /* xchg rax-style and modrm */
+    asm_op(g->c, &op);
+}
+
+/* leave with a frame or without; enter */
+static void rsp_frame(struct gen *g)
+{
+    struct op frame = {.modrm = true, .rexw = true, .opcode = 0x8b, .reg = RBP, .rm = rm_reg(RSP)};
+    struct op leave = {.opcode = 0xc9, .opsize16 = gen_chance(g, 5)};
+    uint8_t enter[4] = {0xc8, (uint8_t)(gen_below(g, 8) * 8), 0,
+                        gen_chance(g, 80) ? 0 : (uint8_t)gen_below(g, 4)};
+    if (gen_chance(g, 40)) {
+        asm_raw(g->c, enter, 4);
+        return;
+    }
+    if (gen_chance(g, 70)) {
+        asm_op(g->c, &frame);
+    }
+    asm_op(g->c, &leave);
+}
+
+static void rsp_lea(struct gen *g)
+{
+    struct op op = {.modrm = true, .rexw = gen_chance(g, 85), .opcode = 0x8d};
+    op.reg = gen_chance(g, 50) ? RSP : (uint8_t)gen_dest(g);
+    op.rm = rm_base(RSP, (int8_t)gen_random(g));
+    if (gen_chance(g, 40)) {
+        unsigned index = gen_below(g, GPR_COUNT);
+        op.rm.index = index == RSP ? (uint8_t)GPR_NONE : (uint8_t)index;
+        op.rm.scale = (uint8_t)(1u << gen_below(g, 4));
+    }
+    asm_op(g->c, &op);
+}
+
+/* xchg in both encodings, cmov, cmp, test */
+static void rsp_operate(struct gen *g)
+{
+    struct op op = {.modrm = true, .rexw = gen_chance(g, 85), .rm = rm_reg(RSP)};
+    switch (gen_below(g, 3)) {
+    case 0:
         op.modrm = gen_chance(g, 50);
         op.opcode = op.modrm ? 0x87 : 0x90;
         op.reg = op.modrm ? (uint8_t)gen_source(g) : RSP;
         break;
-    case 7: /* cmov */
+    case 1:
         op.map = 1;
         op.opcode = (uint8_t)(0x40 + gen_below(g, 16));
         op.reg = gen_chance(g, 50) ? RSP : (uint8_t)gen_dest(g);
         op.rm = op.reg == RSP ? gen_rm(g, 40, false) : rm_reg(RSP);
         break;
-    case 8: /* push/pop [rsp+x], push/pop rsp */
-        op = (struct op){.modrm = true, .opcode = gen_chance(g, 50) ? 0xff : 0x8f, .rm = rm_base(RSP, (int8_t)gen_random(g))};
-        op.reg = op.opcode == 0xff ? 6 : 0;
-        break;
-    case 9:
-        op = (struct op){.opcode = gen_chance(g, 60) ? 0x50 : 0x58, .reg = RSP, .opsize16 = gen_chance(g, 10)};
-        break;
-    case 10: /* cmp, test, movzx of its parts */
+    default:
         op.opcode = gen_chance(g, 50) ? 0x39 : 0x85;
-        op.reg = (uint8_t)other;
+        op.reg = (uint8_t)gen_below(g, GPR_COUNT);
         break;
-    default: { /* enter */
-        uint8_t bytes[4] = {0xc8, (uint8_t)(gen_below(g, 8) * 8), 0, gen_chance(g, 80) ? 0 : (uint8_t)gen_below(g, 4)};
-        asm_raw(g->c, bytes, 4);
-        return;
-    }
     }
     asm_op(g->c, &op);
 }
+
+/* push and pop of RSP and of [rsp + x] */
+static void rsp_push_pop(struct gen *g)
+{
+    struct op op = {
+        .opcode = gen_chance(g, 60) ? 0x50 : 0x58, .reg = RSP, .opsize16 = gen_chance(g, 10)};
+    if (gen_chance(g, 50)) {
+        bool push = gen_chance(g, 50);
+        op = (struct op){.modrm = true, .opcode = push ? 0xff : 0x8f, .reg = push ? 6 : 0};
+        op.rm = rm_base(RSP, (int8_t)gen_random(g));
+    }
+    asm_op(g->c, &op);
+}
+
+void gen_rsp(struct gen *g)
+{
+    static void (*const fn[])(struct gen *) = {rsp_adjust,  rsp_adjust,  rsp_mov,
+                                               rsp_mov,     rsp_frame,   rsp_lea,
+                                               rsp_operate, rsp_operate, rsp_push_pop};
+    fn[gen_below(g, ARRAY_LEN(fn))](g);
+}
+
+/* ---- strings and flags ---- */
 
 /* Set a register to something that suits a string instruction. */
 static void load(struct gen *g, unsigned r, uint64_t value)
@@ -297,23 +350,10 @@ static void load(struct gen *g, unsigned r, uint64_t value)
     asm_op(g->c, &op);
 }
 
-void gen_string(struct gen *g)
+/* Prefixes and opcode. */
+static void string_insn(struct gen *g, uint8_t rep)
 {
     static const uint8_t code[] = {0xa4, 0xa4, 0xa6, 0xaa, 0xaa, 0xac, 0xae};
-    struct op op = {.opcode = code[gen_below(g, sizeof(code))]};
-    op.opcode |= gen_chance(g, 65);
-    op.opsize16 = gen_chance(g, 15);
-    op.rexw = gen_chance(g, 40);
-    op.rep = gen_chance(g, 60) ? (gen_chance(g, 75) ? 0xf3 : 0xf2) : 0;
-    if (gen_chance(g, 40)) {
-        load(g, RDI, gen_pointer(g));
-    }
-    if (gen_chance(g, 40)) {
-        load(g, RSI, gen_pointer(g));
-    }
-    if (op.rep && gen_chance(g, 70)) {
-        load(g, RCX, gen_chance(g, 80) ? gen_below(g, 70) : gen_below(g, 0x1800));
-    }
     uint8_t p[INSN_MAX_LEN];
     unsigned n = 0;
     if (gen_chance(g, 8)) {
@@ -322,22 +362,38 @@ void gen_string(struct gen *g)
     if (gen_chance(g, 6)) {
         p[n++] = 0x67;
     }
-    if (op.opsize16) {
+    if (gen_chance(g, 15)) {
         p[n++] = 0x66;
     }
-    if (op.rep) {
-        p[n++] = op.rep;
+    if (rep) {
+        p[n++] = rep;
     }
-    if (op.rexw) {
+    if (gen_chance(g, 40)) {
         p[n++] = 0x48;
     }
-    p[n++] = op.opcode;
+    p[n++] = code[gen_below(g, sizeof(code))] | gen_chance(g, 65);
     asm_raw(g->c, p, n);
+}
+
+void gen_string(struct gen *g)
+{
+    uint8_t rep = gen_chance(g, 60) ? (gen_chance(g, 75) ? 0xf3 : 0xf2) : 0;
+    if (gen_chance(g, 40)) {
+        load(g, RDI, gen_pointer(g));
+    }
+    if (gen_chance(g, 40)) {
+        load(g, RSI, gen_pointer(g));
+    }
+    if (rep && gen_chance(g, 70)) {
+        load(g, RCX, gen_chance(g, 80) ? gen_below(g, 70) : gen_below(g, 0x1800));
+    }
+    string_insn(g, rep);
 }
 
 void gen_flags(struct gen *g)
 {
-    static const uint8_t plain[] = {0xf8, 0xf9, 0xf5, 0xfc, 0xfd, 0x9e, 0x9f, 0x9c, 0x9c, 0x98, 0x99};
+    static const uint8_t plain[] = {0xf8, 0xf9, 0xf5, 0xfc, 0xfd, 0x9e,
+                                    0x9f, 0x9c, 0x9c, 0x98, 0x99};
     if (gen_chance(g, 70)) {
         uint8_t p[3];
         unsigned n = 0;
@@ -348,10 +404,12 @@ void gen_flags(struct gen *g)
         asm_raw(g->c, p, n);
         return;
     }
-    uint64_t flags = gen_random(g) & (RFLAGS_ARITH | RFLAGS_ID | (gen_chance(g, 30) ? RFLAGS_DF : 0));
+    uint64_t flags =
+        gen_random(g) & (RFLAGS_ARITH | RFLAGS_ID | (gen_chance(g, 30) ? RFLAGS_DF : 0));
     flags |= gen_chance(g, 10) ? RFLAGS_TF : 0;
     struct op push = {.opcode = 0x68, .imm_len = 4, .imm = flags | RFLAGS_FIXED | RFLAGS_IF};
-    if (asm_op(g->c, &push)) { /* and popf with it: what else it popped might clear IF, which only the guest can */
+    if (asm_op(g->c, &push)) { /* and popf with it: what else it popped might clear IF, which only
+                                  the guest can */
         struct ins *i = &g->c->ins[g->c->count - 1];
         i->byte[i->len++] = 0x9d;
     }

@@ -1,4 +1,5 @@
-/* Initial FPU and vector states, and the comparable form of final ones. SDM 1 "Managing State Using the XSAVE Feature Set" ch. 13. */
+/* Initial FPU and vector states, and the comparable form of final ones. SDM 1 "Managing State Using
+ * the XSAVE Feature Set" ch. 13. */
 #include "host/host.h"
 #include "insn/case.h"
 
@@ -43,17 +44,12 @@ static void fill(uint8_t *at, size_t n, uint64_t *x)
         double d = (double)(int64_t)(value >> 44) / 64 - 4000;
         float f[2] = {(float)d, (float)(value & 0xffff) / 3};
         switch (value & 7) {
-        case 0: case 1:
-            memcpy(&value, &d, 8);
-            break;
-        case 2: case 3:
-            memcpy(&value, f, 8);
-            break;
-        case 4:
-            value &= 0xff00ff00ff00full;
-            break;
-        default:
-            break;
+        case 0:
+        case 1: memcpy(&value, &d, 8); break;
+        case 2:
+        case 3: memcpy(&value, f, 8); break;
+        case 4: value &= 0xff00ff00ff00full; break;
+        default: break;
         }
         memcpy(at + i, &value, 8);
     }
@@ -62,7 +58,7 @@ static void fill(uint8_t *at, size_t n, uint64_t *x)
 static void fill_x87(uint8_t *fx, uint64_t *x)
 {
     uint64_t r = next(x);
-    fx[4] = (uint8_t)(r & 1 ? 0 : r >> 8); /* tags */
+    fx[4] = (uint8_t)(r & 1 ? 0 : r >> 8);             /* tags */
     fx[3] = (uint8_t)(fx[4] ? (r >> 16 & 7) << 3 : 0); /* top */
     for (unsigned i = 0; i < 8; i++) {
         uint64_t mantissa = next(x) | 1ull << 63;
@@ -97,8 +93,8 @@ static void flatten_legacy(uint8_t *out, const uint8_t *xsave, uint64_t bv)
 {
     static const uint16_t fcw = 0x37f;
     memcpy(out, xsave, 416);
-    memset(out + 8, 0, 16);  /* last instruction and operand: the engine's are its own */
-    memset(out + 28, 0, 4);  /* MXCSR_MASK */
+    memset(out + 8, 0, 16); /* last instruction and operand: the engine's are its own */
+    memset(out + 28, 0, 4); /* MXCSR_MASK */
     if (!(bv & 1)) {
         memset(out, 0, 8);
         memcpy(out, &fcw, 2);

@@ -89,7 +89,8 @@ static void map_regions(struct tables *t)
     for (unsigned r = 0; r < REGIONS; r++) {
         for (unsigned p = 0; p < REGION_PAGES; p++) {
             if (p != REGION_HOLE) {
-                uint64_t flags = PTE_NX | (p == REGION_READONLY ? 0 : PTE_W) | (region[r].user ? PTE_U : 0);
+                uint64_t flags =
+                    PTE_NX | (p == REGION_READONLY ? 0 : PTE_W) | (region[r].user ? PTE_U : 0);
                 map_page(t, region[r].gva + p * PAGE_SIZE, layout_region_page(r, p), flags);
             }
         }
@@ -105,14 +106,17 @@ static void map_regions(struct tables *t)
 
 static void build_system(uint8_t *sys)
 {
-    static const uint64_t gdt[5] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00008b0000000067, 0};
+    static const uint64_t gdt[5] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00008b0000000067,
+                                    0};
     memset(sys, 0, SYS_PAGES * PAGE_SIZE);
     memcpy(sys + SYS_GDT, gdt, sizeof(gdt));
     uint64_t ist1 = SYS_GVA + SYS_STACK + PAGE_SIZE;
     memcpy(sys + SYS_TSS + 0x24, &ist1, 8);
     for (unsigned n = 0; n < 256; n++) {
         uint64_t at = SYS_GVA + SYS_HANDLERS + n * 16;
-        uint64_t gate[2] = {(at & 0xffff) | 8u << 16 | 1ull << 32 | 0x8eull << 40 | (at >> 16 & 0xffff) << 48, at >> 32};
+        uint64_t gate[2] = {(at & 0xffff) | 8u << 16 | 1ull << 32 | 0x8eull << 40 |
+                                (at >> 16 & 0xffff) << 48,
+                            at >> 32};
         memcpy(sys + SYS_IDT + n * 16, gate, 16);
         sys[SYS_HANDLERS + n * 16] = 0xf4; /* hlt */
     }
@@ -147,13 +151,15 @@ int layout_map_native(int fd)
         for (unsigned p = 0; p < REGION_PAGES && !rc; p++) {
             int prot = PROT_READ | (p == REGION_READONLY ? 0 : PROT_WRITE);
             if (p != REGION_HOLE) {
-                rc = map_native(fd, region[r].gva + p * PAGE_SIZE, layout_region_page(r, p), PAGE_SIZE, prot);
+                rc = map_native(fd, region[r].gva + p * PAGE_SIZE, layout_region_page(r, p),
+                                PAGE_SIZE, prot);
             }
         }
     }
     for (unsigned k = 0; k < CODE_BASES; k++) {
         for (unsigned s = 0; s < BATCH_MAX && !rc; s++) {
-            rc = map_native(fd, layout_slot_gva(k, s), layout_slot(s), SLOT_CODE, PROT_READ | PROT_WRITE | PROT_EXEC);
+            rc = map_native(fd, layout_slot_gva(k, s), layout_slot(s), SLOT_CODE,
+                            PROT_READ | PROT_WRITE | PROT_EXEC);
         }
     }
     return rc;
@@ -207,7 +213,8 @@ static uint32_t region_offset(uint64_t gva)
 {
     for (unsigned r = 0; r < REGIONS; r++) {
         uint64_t off = gva - region[r].gva;
-        if (off < REGION_PAGES * PAGE_SIZE && off / PAGE_SIZE != REGION_HOLE && (off & PAGE_MASK) <= PAGE_SIZE - 8) {
+        if (off < REGION_PAGES * PAGE_SIZE && off / PAGE_SIZE != REGION_HOLE &&
+            (off & PAGE_MASK) <= PAGE_SIZE - 8) {
             return layout_region_page(r, (unsigned)(off / PAGE_SIZE)) + (uint32_t)(off & PAGE_MASK);
         }
     }
@@ -270,7 +277,8 @@ static uint64_t hash(const uint8_t *bytes, size_t n, bool native)
     return h | 1;
 }
 
-void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native, uint64_t page[MEMORY_PAGES])
+void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native,
+                    uint64_t page[MEMORY_PAGES])
 {
     unsigned n = 0;
     for (unsigned r = 0; r < REGIONS; r++) {

@@ -1,25 +1,26 @@
-/* The memory a case sees: regions of five pages (two writable, one read-only, a hole, one writable) between holes, and code slots. */
+/* The memory a case sees: regions of five pages (two writable, one read-only, a hole, one writable)
+ * between holes, and code slots. */
 #ifndef INSN_LAYOUT_H
 #define INSN_LAYOUT_H
 
 #include "insn/case.h"
 
 enum region_name {
-    REGION_DATA,      /* window, below 2 GB */
-    REGION_DATA_MID,  /* window, above 4 GB */
-    REGION_USER_LOW,  /* user pages at addresses the window covers */
-    REGION_USER,      /* user pages above 8 TB: outside the window */
-    REGION_USER_SUP,  /* supervisor pages there */
+    REGION_DATA,     /* window, below 2 GB */
+    REGION_DATA_MID, /* window, above 4 GB */
+    REGION_USER_LOW, /* user pages at addresses the window covers */
+    REGION_USER,     /* user pages above 8 TB: outside the window */
+    REGION_USER_SUP, /* supervisor pages there */
     REGION_STACK,
     REGION_STACK_MID,
-    REGION_KERNEL,    /* like the direct map; native side moved by CASE_R */
+    REGION_KERNEL, /* like the direct map; native side moved by CASE_R */
     REGION_KERNEL_STACK,
-    REGION_IMAGE,     /* like the kernel's own data: RIP-relative from CODE_KERNEL */
+    REGION_IMAGE, /* like the kernel's own data: RIP-relative from CODE_KERNEL */
     REGIONS
 };
 
 #define REGION_PAGES 5
-#define REGION_HOLE 3     /* this page is not mapped */
+#define REGION_HOLE 3 /* this page is not mapped */
 #define REGION_READONLY 2
 
 struct region {
@@ -29,9 +30,9 @@ struct region {
 extern const struct region region[REGIONS];
 
 enum code_base {
-    CODE_LOW,    /* below 2 GB */
-    CODE_MID,    /* above 4 GB: no 32-bit absolute addresses */
-    CODE_KERNEL, /* like kernel text; native side moved by CASE_R */
+    CODE_LOW,     /* below 2 GB */
+    CODE_MID,     /* above 4 GB: no 32-bit absolute addresses */
+    CODE_KERNEL,  /* like kernel text; native side moved by CASE_R */
     CODE_VMALLOC, /* kernel half, but no 32-bit absolute addresses; moved, too */
     CODE_BASES
 };
@@ -59,7 +60,8 @@ extern const uint64_t code_base[CODE_BASES];
 /** Offset in RAM of a region's page or of a code slot. */
 static inline uint32_t layout_region_page(unsigned r, unsigned page)
 {
-    static const uint8_t shuffled[REGION_PAGES] = {4, 1, 6, 0, 2}; /* neighbours are not neighbours in RAM */
+    static const uint8_t shuffled[REGION_PAGES] = {4, 1, 6, 0,
+                                                   2}; /* neighbours are not neighbours in RAM */
     return RAM_REGIONS + (r * 8 + shuffled[page]) * (uint32_t)PAGE_SIZE;
 }
 
@@ -87,7 +89,8 @@ void layout_reset(uint8_t *ram, const struct insn_case *c, unsigned slot, bool n
 /** Whether c's code is not what it was made as. */
 bool layout_slot_changed(const uint8_t *ram, const struct insn_case *c, unsigned slot);
 /** Hash pages that c has changed and put back what was there. */
-void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native, uint64_t page[MEMORY_PAGES]);
+void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native,
+                    uint64_t page[MEMORY_PAGES]);
 #define CODE_PAGE (REGIONS * (REGION_PAGES - 1)) /* index in result.page of the case's own code */
 /** Name of page index i of result.page. */
 void layout_page_name(unsigned i, char *buf, size_t size);

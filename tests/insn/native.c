@@ -1,7 +1,9 @@
-/* The native side: a child process that jumps into each sequence with the case's registers and catches the signal that ends it.
+/* The native side: a child process that jumps into each sequence with the case's registers and
+ * catches the signal that ends it.
  *
- * While a sequence runs nothing of the process is sacred but its code: RSP, FS and GS are the case's. The handler runs on its own stack, puts
- * the FS base back before anything else, and makes the signal return to native_leave.
+ * While a sequence runs nothing of the process is sacred but its code: RSP, FS and GS are the
+ * case's. The handler runs on its own stack, puts the FS base back before anything else, and makes
+ * the signal return to native_leave.
  */
 #include "insn/layout.h"
 
@@ -45,10 +47,14 @@ __asm__(".intel_syntax noprefix\n"
         "mov rax, [native_frame + 144]; wrgsbase rax\n"
         "mov rax, [native_frame + 152]; wrfsbase rax\n"
         "push qword ptr [native_frame + 128]; popfq\n"
-        "mov rax, [native_frame]; mov rcx, [native_frame + 8]; mov rdx, [native_frame + 16]; mov rbx, [native_frame + 24]\n"
-        "mov rsp, [native_frame + 32]; mov rbp, [native_frame + 40]; mov rsi, [native_frame + 48]; mov rdi, [native_frame + 56]\n"
-        "mov r8, [native_frame + 64]; mov r9, [native_frame + 72]; mov r10, [native_frame + 80]; mov r11, [native_frame + 88]\n"
-        "mov r12, [native_frame + 96]; mov r13, [native_frame + 104]; mov r14, [native_frame + 112]; mov r15, [native_frame + 120]\n"
+        "mov rax, [native_frame]; mov rcx, [native_frame + 8]; mov rdx, [native_frame + 16]; mov "
+        "rbx, [native_frame + 24]\n"
+        "mov rsp, [native_frame + 32]; mov rbp, [native_frame + 40]; mov rsi, [native_frame + 48]; "
+        "mov rdi, [native_frame + 56]\n"
+        "mov r8, [native_frame + 64]; mov r9, [native_frame + 72]; mov r10, [native_frame + 80]; "
+        "mov r11, [native_frame + 88]\n"
+        "mov r12, [native_frame + 96]; mov r13, [native_frame + 104]; mov r14, [native_frame + "
+        "112]; mov r15, [native_frame + 120]\n"
         "jmp qword ptr [native_frame + 136]\n"
         "native_leave:\n"
         "fninit; push 0x1f80; ldmxcsr [rsp]; pop rax\n"
@@ -60,8 +66,9 @@ static struct batch *batch;
 static volatile bool running;
 static unsigned ticks;
 
-static const int reg_index[GPR_COUNT] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                         REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+static const int reg_index[GPR_COUNT] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                         REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                         REG_R12, REG_R13, REG_R14, REG_R15};
 
 static void record(struct result *r, const ucontext_t *uc)
 {

@@ -1,4 +1,5 @@
-/* Running batches of cases in children, and what to do with a case that fails: minimise it and print it. */
+/* Running batches of cases in children, and what to do with a case that fails: minimise it and
+ * print it. */
 #include "insn/layout.h"
 
 #include "host/linux/arena.h"
@@ -37,7 +38,8 @@ uint64_t run_env(const char *name, uint64_t dflt)
 struct batch *run_batch_alloc(void)
 {
     static uint64_t next = SHARED_ADDR;
-    void *at = mmap((void *)next, sizeof(struct batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *at = mmap((void *)next, sizeof(struct batch), PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     next += align_up(sizeof(struct batch), PAGE_SIZE);
     return at == MAP_FAILED ? NULL : at;
 }
@@ -99,7 +101,8 @@ static bool wait_child(struct batch *b, pid_t pid, int *status)
 }
 
 /* One side's results; a case that ends the child is recorded, the rest goes on in a new one. */
-static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), struct result *res, bool rain)
+static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), struct result *res,
+                     bool rain)
 {
     memset(res, 0, b->count * sizeof(*res));
     b->next = 0;
@@ -127,9 +130,9 @@ static void run_side(struct batch *b, NORETURN void (*child)(struct batch *), st
         }
         struct result *r = &res[b->next++];
         r->status = stalled ? RESULT_TIMEOUT : RESULT_DIED;
-        snprintf(r->why, sizeof(r->why), "the process %s (%s %d) %.100s", stalled ? "hangs" : "died",
-                 WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                 ARENA->panic);
+        snprintf(r->why, sizeof(r->why), "the process %s (%s %d) %.100s",
+                 stalled ? "hangs" : "died", WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), ARENA->panic);
     }
 }
 
@@ -201,7 +204,9 @@ static void disassemble(const struct insn_case *c)
     if (fd < 0 || write(fd, c->bytes, c->len) != c->len) {
         return;
     }
-    snprintf(command, sizeof(command), "objdump -D -b binary -m i386:x86-64 -M intel --adjust-vma=%#llx /proc/%d/fd/%d 2>/dev/null",
+    snprintf(command, sizeof(command),
+             "objdump -D -b binary -m i386:x86-64 -M intel --adjust-vma=%#llx /proc/%d/fd/%d "
+             "2>/dev/null",
              (unsigned long long)c->gpc, (int)getpid(), fd);
     FILE *f = popen(command, "r");
     while (f && fgets(line, sizeof(line), f)) {
@@ -219,10 +224,16 @@ static void disassemble(const struct insn_case *c)
 static void print_case(const struct insn_case *c)
 {
     disassemble(c);
-    printf("    {.code = %u, .start = %#x, .rflags = %#llx, .gs = %#llx, .fs = %#llx, .fpu = %u,\n     .gpr = {", c->code, c->start,
-           (unsigned long long)c->rflags, (unsigned long long)c->gs, (unsigned long long)c->fs, c->fpu);
+    printf("    {.code = %u, .start = %#x, .rflags = %#llx, .gs = %#llx, .fs = %#llx, .fpu = %u,\n "
+           "    .gpr = {",
+           c->code, c->start, (unsigned long long)c->rflags, (unsigned long long)c->gs,
+           (unsigned long long)c->fs, c->fpu);
     for (unsigned i = 0; i < GPR_COUNT; i++) {
-        printf("%s%#llx", i == 0 ? "" : i % 6 ? ", " : ",\n             ", (unsigned long long)c->gpr[i]);
+        printf("%s%#llx",
+               i == 0  ? ""
+               : i % 6 ? ", "
+                       : ",\n             ",
+               (unsigned long long)c->gpr[i]);
     }
     printf("},\n     .len = %u, .bytes = {", c->len);
     for (unsigned i = 0; i < c->len; i++) {
@@ -230,8 +241,8 @@ static void print_case(const struct insn_case *c)
     }
     printf("}");
     for (unsigned i = 0; i < c->poke_count; i++) {
-        printf("%s{%#llx, %#llx, -1}", i ? ", " : ",\n     .poke = {", (unsigned long long)c->poke[i].gva,
-               (unsigned long long)c->poke[i].value);
+        printf("%s{%#llx, %#llx, -1}", i ? ", " : ",\n     .poke = {",
+               (unsigned long long)c->poke[i].gva, (unsigned long long)c->poke[i].value);
     }
     printf(c->poke_count ? "}, .poke_count = %u},\n" : "},\n", c->poke_count);
 }
@@ -264,15 +275,9 @@ void run_judge(struct batch *b, enum kick kick, struct tally *t)
     static char why[WHY_SIZE];
     for (unsigned i = 0; i < b->count; i++) {
         switch (case_compare(b, i, why, sizeof(why))) {
-        case SKIPPED_NATIVE:
-            t->native_skipped++;
-            break;
-        case SKIPPED_UNSUPPORTED:
-            t->unsupported++;
-            break;
-        case SKIPPED_FORBIDDEN:
-            t->forbidden++;
-            break;
+        case SKIPPED_NATIVE: t->native_skipped++; break;
+        case SKIPPED_UNSUPPORTED: t->unsupported++; break;
+        case SKIPPED_FORBIDDEN: t->forbidden++; break;
         case DIFFERENT:
             if (t->failed++ < FAILURES_MAX) {
                 report(b, i, kick, why);
@@ -288,7 +293,8 @@ void run_judge(struct batch *b, enum kick kick, struct tally *t)
 
 void run_tally(const struct tally *t)
 {
-    printf("%u sequences equal, %u not; skipped: %u not run natively, %u beyond comparing, %u with operands the engine refuses\n",
+    printf("%u sequences equal, %u not; skipped: %u not run natively, %u beyond comparing, %u with "
+           "operands the engine refuses\n",
            t->run, t->failed, t->native_skipped, t->forbidden, t->unsupported);
     printf("ended in:");
     for (unsigned i = 0; i < 32; i++) {

@@ -1,8 +1,9 @@
 /* A kick at an exact place: after so many host instructions of translated code.
  *
- * The jump by which bt_enter goes to translated code is replaced by INT3. From there on the trap flag brings every instruction to our handler,
- * which counts, and at the right one calls the engine's own signal handler as if the kick's signal had just come. PUSHFQ must not see the trap flag:
- * it is run without, up to an INT3 behind it.
+ * The jump by which bt_enter goes to translated code is replaced by INT3. From there on the trap
+ * flag brings every instruction to our handler, which counts, and at the right one calls the
+ * engine's own signal handler as if the kick's signal had just come. PUSHFQ must not see the trap
+ * flag: it is run without, up to an INT3 behind it.
  */
 #include "insn/step.h"
 
@@ -18,15 +19,15 @@
 #define INT3 0xcc
 #define BREAKS 4
 
-static uint8_t *jump;        /* bt_enter's */
-static long left = -1;       /* instructions to go; -1: not armed */
-static uint8_t *last;        /* instruction of the last step */
-static unsigned same;        /* how often in a row */
+static uint8_t *jump;  /* bt_enter's */
+static long left = -1; /* instructions to go; -1: not armed */
+static uint8_t *last;  /* instruction of the last step */
+static unsigned same;  /* how often in a row */
 static bool fired;
 static uint64_t fired_at;
 static struct sigaction kick_action, trap_action;
 static struct {
-    uint8_t *at;             /* NULL: free */
+    uint8_t *at; /* NULL: free */
     uint8_t byte;
 } trap_at[BREAKS];
 
@@ -69,7 +70,8 @@ static void at_boundary(siginfo_t *si, ucontext_t *uc)
     struct insn in;
     same = rip == last ? same + 1 : 0;
     last = rip;
-    bool rest_of_string = same > 3 && insn_decode(&in, rip, INSN_MAX_LEN) == INSN_OK; /* each element is a step */
+    bool rest_of_string =
+        same > 3 && insn_decode(&in, rip, INSN_MAX_LEN) == INSN_OK; /* each element is a step */
     if (*rip == 0x9c || rest_of_string) {
         g[REG_EFL] &= ~(greg_t)RFLAGS_TF;
         set_break(rip + (rest_of_string ? in.len : 1));

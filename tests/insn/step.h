@@ -6,7 +6,8 @@
 
 /** Once, after the engine's vcpu_init. */
 void step_init(void);
-/** The next run of the engine is kicked once, after `after` host instructions of translated code. */
+/** The next run of the engine is kicked once, after `after` host instructions of translated code.
+ */
 void step_arm(long after);
 /** Whether that has happened; *where: before which instruction. */
 bool step_disarm(uint64_t *where);

@@ -5,5 +5,6 @@ int main(int argc, char **argv)
 {
     run_init(argc, argv);
     uint64_t seed = run_env("SEED", run_ms() << 16);
-    return run_random(seed, run_env("COUNT", 0), run_env("MS", run_env("COUNT", 0) ? 3600000 : 8000), KICK_NONE);
+    return run_random(seed, run_env("COUNT", 0),
+                      run_env("MS", run_env("COUNT", 0) ? 3600000 : 8000), KICK_NONE);
 }
