@@ -430,7 +430,7 @@ int main(int argc, char **argv)
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
-    alarm(110);
+    alarm(400);
     int failed = cmocka_run_group_tests(tests, fixture_setup, NULL);
     printf("events:");
     for (unsigned i = 0; i < ARRAY_LEN(events_seen); i++) {

@@ -178,6 +178,6 @@ int main(int argc, char **argv)
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
-    alarm(100);
+    alarm(300);
     return cmocka_run_group_tests(tests, fixture_setup, NULL);
 }
