@@ -2,11 +2,15 @@
  * code through the rewriting engine, from the same registers and memory; everything a program can
  * see afterwards must be equal.
  *
- *   gen*.c      makes a case from a seed           layout.c   the memory both sides see, and the
- * guest's tables asm.c       encodes instructions               native.c   runs cases on the
- * processor, in a child process image.c     FPU and vector state               engine.c   runs
- * cases in the engine, in another child process compare.c   says what differs run.c      batches,
- * minimising, printing
+ * - gen*.c     makes a case from a seed
+ * - asm.c      encodes instructions
+ * - fixed.c    sequences that once went wrong
+ * - layout.c   the memory both sides see, and the guest's tables
+ * - image.c    FPU and vector state
+ * - native.c   runs cases on the processor, in a child process
+ * - engine.c   runs cases in the engine, in another; step.c kicks it at exact places
+ * - compare.c  says what differs
+ * - run.c      batches, child processes, minimising, printing
  *
  * Most addresses are the same on both sides (the guest has supervisor pages in the lower half), so
  * that registers may hold anything and be used anyhow. "High" cases have the guest at kernel

@@ -49,7 +49,7 @@ extern const uint64_t code_base[CODE_BASES];
 #define RAM_CODE 0x800000u
 
 /* System structures, supervisor pages at SYS_GVA. */
-#define SYS_GVA 0xffffff7f00000000ull
+#define SYS_GVA 0xffffff6b3d250000ull
 #define SYS_GDT 0x0000u
 #define SYS_IDT 0x1000u
 #define SYS_TSS 0x2000u
