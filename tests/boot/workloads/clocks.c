@@ -1,5 +1,5 @@
-/* Whether time passes as it should. Usage: clocks NOW, where NOW is the time of day by the host's clock.
- * Prints what is wrong, with the figures.
+/* Whether time passes as it should. Usage: clocks NOW, where NOW is the time of day by the host's
+ * clock. Prints what is wrong, with the figures.
  */
 #include <poll.h>
 #include <signal.h>
@@ -54,7 +54,8 @@ static void sources(void)
         syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
         double b = now(CLOCK_MONOTONIC), mid = (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
         if (mid < a - 1e-6 || mid > b + 1e-6) {
-            printf("FAIL: the system call's time %.9f is not between the vDSO's %.9f and %.9f\n", mid, a, b);
+            printf("FAIL: the system call's time %.9f is not between the vDSO's %.9f and %.9f\n",
+                   mid, a, b);
             bad = 1;
             return;
         }
@@ -65,7 +66,8 @@ static void sources(void)
     uint64_t c1 = __rdtsc();
     double t1 = now(CLOCK_MONOTONIC);
     usleep(300000);
-    double first = (double)(c1 - c0) / (t1 - t0), second = (double)(__rdtsc() - c1) / (now(CLOCK_MONOTONIC) - t1);
+    double first = (double)(c1 - c0) / (t1 - t0),
+           second = (double)(__rdtsc() - c1) / (now(CLOCK_MONOTONIC) - t1);
     within("TSC rate, twice", first / second, 0.995, 1.005);
 }
 
@@ -101,8 +103,10 @@ static void timers(void)
     within("CPU time of a busy second", now(CLOCK_PROCESS_CPUTIME_ID) - cpu, 0.2, 1.05);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    within("getrusage", (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
-                            (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6, 0.2, 3);
+    within("getrusage",
+           (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
+               (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6,
+           0.2, 3);
 }
 
 int main(int argc, char **argv)

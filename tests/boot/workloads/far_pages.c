@@ -1,5 +1,5 @@
-/* Pages scattered over the whole user address space: written, read back, executed, forked, given back.
- * What a monitor keeps for itself in the user half, or how far it can reach, shows here.
+/* Pages scattered over the whole user address space: written, read back, executed, forked, given
+ * back. What a monitor keeps for itself in the user half, or how far it can reach, shows here.
  * Usage: far_pages [SEED]
  */
 #include <errno.h>
@@ -36,8 +36,9 @@ static uint64_t next_random(void)
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
     const greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-    printf("FAIL: page %#lx: signal %d code %d addr %p ip %#llx trap %lld error %#llx cr2 %#llx\n", current, sig, info->si_code,
-           info->si_addr, r[REG_RIP], r[REG_TRAPNO], r[REG_ERR], r[REG_CR2]);
+    printf("FAIL: page %#lx: signal %d code %d addr %p ip %#llx trap %lld error %#llx cr2 %#llx\n",
+           current, sig, info->si_code, info->si_addr, r[REG_RIP], r[REG_TRAPNO], r[REG_ERR],
+           r[REG_CR2]);
     _exit(1);
 }
 

@@ -10,6 +10,8 @@ guest() { run "$RING3" run -m "${MEMORY:-2G}" -- "$@" </dev/null; }
 native() {
     local way=unshare
     [ "$(id -u)" = 0 ] || way='unshare -r'
+    # shellcheck disable=SC2086
+    $way -m true 2>/dev/null || return 77
     # shellcheck disable=SC2016,SC2086
     timeout 300 $way -m --propagation private sh -c 'root=$1; shift; mount --rbind /dev "$root/dev" &&
         mount --rbind /proc "$root/proc" && mount -t tmpfs none "$root/tmp" || exit 77

@@ -1,5 +1,5 @@
-/* Random map, unmap, protect, read, write, discard, move and fork over a few pages, held against a model.
- * Whatever is stale in a TLB, real or software, shows as a wrong value or a missing fault.
+/* Random map, unmap, protect, read, write, discard, move and fork over a few pages, held against a
+ * model. Whatever is stale in a TLB, real or software, shows as a wrong value or a missing fault.
  * Usage: memory_model [SEED [OPERATIONS]]
  */
 #include <setjmp.h>
@@ -62,8 +62,8 @@ static uint64_t *model_value(int i)
 
 static int fail(const char *what, int i, uint64_t got)
 {
-    printf("FAIL: %s page %d rights %d file %d: got %#lx, expected %#lx\n", what, i, model[i].rights,
-           model[i].file, got, *model_value(i));
+    printf("FAIL: %s page %d rights %d file %d: got %#lx, expected %#lx\n", what, i,
+           model[i].rights, model[i].file, got, *model_value(i));
     return 1;
 }
 
@@ -140,8 +140,8 @@ static void map_private(int i, int n)
 
 static void map_file(int i, int n, int page)
 {
-    mmap((void *)(uintptr_t)word(i), (size_t)n * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd,
-         page * (off_t)PAGE);
+    mmap((void *)(uintptr_t)word(i), (size_t)n * PAGE, PROT_READ | PROT_WRITE,
+         MAP_SHARED | MAP_FIXED, memfd, page * (off_t)PAGE);
     for (; n--; i++) {
         model[i] = (struct page){WRITE, page++, 0};
     }
@@ -167,8 +167,9 @@ static void discard(int i, int n)
 /* Move a page onto another; the source becomes a hole. */
 static void move(int from, int to)
 {
-    if (from != to && mremap((void *)(uintptr_t)word(from), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
-                             (void *)(uintptr_t)word(to)) != MAP_FAILED) {
+    if (from != to &&
+        mremap((void *)(uintptr_t)word(from), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+               (void *)(uintptr_t)word(to)) != MAP_FAILED) {
         model[to] = model[from];
         model[from] = (struct page){NONE, -1, 0};
     }
@@ -181,7 +182,8 @@ static int one_operation(void)
     switch (next_random() % 24) {
     case 0: map_private(i, n); return 0;
     case 1: map_file(i, n, (int)(next_random() % (FILE_PAGES - 5))); return 0;
-    case 2: case 3: protect(i, n, (int)(next_random() % 3)); return 0;
+    case 2:
+    case 3: protect(i, n, (int)(next_random() % 3)); return 0;
     case 4: discard(i, 1); return 0;
     case 5: move(i, (int)(next_random() % PAGES)); return 0;
     case 6: {
@@ -223,7 +225,8 @@ int main(int argc, char **argv)
     signal(SIGSEGV, on_fault);
     signal(SIGBUS, on_fault);
     uint8_t *room = mmap(NULL, 4 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    base = (uint8_t *)(((uintptr_t)room + (2 << 20) - 1) & ~(uintptr_t)((2 << 20) - 1)) + (2 << 20) - PAGES / 2 * PAGE;
+    base = (uint8_t *)(((uintptr_t)room + (2 << 20) - 1) & ~(uintptr_t)((2 << 20) - 1)) +
+           (2 << 20) - PAGES / 2 * PAGE;
     base -= base + PAGES * PAGE > room + (4 << 20) ? 2 << 20 : 0;
     memfd = (int)syscall(SYS_memfd_create, "model", 0);
     if (memfd < 0 || ftruncate(memfd, FILE_PAGES * PAGE) != 0) {

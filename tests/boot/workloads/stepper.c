@@ -1,6 +1,7 @@
-/* A debugger in small: single-steps a child through a fixed piece of code and prints where each step landed and what
- * the flags and a few registers were; plants a breakpoint; changes registers; traces system calls; and uses the debug
- * registers, for code and for data. Also code that steps itself. Prints the same under any monitor.
+/* A debugger in small: single-steps a child through a fixed piece of code and prints where each
+ * step landed and what the flags and a few registers were; plants a breakpoint; changes registers;
+ * traces system calls; and uses the debug registers, for code and for data. Also code that steps
+ * itself. Prints the same under any monitor.
  */
 #include <errno.h>
 #include <signal.h>
@@ -76,7 +77,8 @@ static void run_to(pid_t child, const char *where)
     ptrace(PTRACE_CONT, child, 0, 0);
     int status = wait_stop(child);
     struct user_regs_struct r = registers(child);
-    printf("breakpoint: status %#x at %ld of %ld\n", (unsigned)status, offset(r.rip), offset((uint64_t)where));
+    printf("breakpoint: status %#x at %ld of %ld\n", (unsigned)status, offset(r.rip),
+           offset((uint64_t)where));
     ptrace(PTRACE_POKETEXT, child, where, (void *)word);
     r.rip = (uint64_t)where;
     ptrace(PTRACE_SETREGS, child, 0, &r);
@@ -96,11 +98,13 @@ static void single_step(void)
         struct user_regs_struct r = registers(child);
         siginfo_t info = {0};
         ptrace(PTRACE_GETSIGINFO, child, 0, &info);
-        uint64_t dr6 = (uint64_t)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg[6]), 0);
-        printf("%ld:%d/%d%s%s ", offset(r.rip), WSTOPSIG(status), info.si_code, r.eflags & 0x100 ? "T" : "",
-               dr6 & 0x4000 ? "" : "!");
+        uint64_t dr6 =
+            (uint64_t)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg[6]), 0);
+        printf("%ld:%d/%d%s%s ", offset(r.rip), WSTOPSIG(status), info.si_code,
+               r.eflags & 0x100 ? "T" : "", dr6 & 0x4000 ? "" : "!");
         if (offset(r.rip) == code_stop - code_start) {
-            printf("\nr12.TF %llu rdx %llu r9 %llu r10 %llu\n", r.r12 >> 8 & 1, r.rdx, r.r9 & 1, r.r10 & 1);
+            printf("\nr12.TF %llu rdx %llu r9 %llu r10 %llu\n", r.r12 >> 8 & 1, r.rdx, r.r9 & 1,
+                   r.r10 & 1);
             r.r15 = 44;
             ptrace(PTRACE_SETREGS, child, 0, &r);
         }
@@ -120,7 +124,8 @@ static void system_calls(void)
         }
         struct user_regs_struct r = registers(child);
         if (offset(r.rip) > 0 && offset(r.rip) < 256) {
-            printf("call %lld %s at %ld\n", r.orig_rax, (long long)r.rax == -ENOSYS ? "enters" : "leaves", offset(r.rip));
+            printf("call %lld %s at %ld\n", r.orig_rax,
+                   (long long)r.rax == -ENOSYS ? "enters" : "leaves", offset(r.rip));
         }
     }
     printf("end %#x\n", (unsigned)status);
@@ -135,7 +140,8 @@ static void debug_registers(void)
     ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[0]), code_break);
     ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[1]), &stored);
     /* DR0: execute; DR1: write, 8 bytes */
-    ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[7]), (void *)(0x5ul | 0x9ul << 20));
+    ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[7]),
+           (void *)(0x5ul | 0x9ul << 20));
     printf("debug registers: %s\n", strerror(errno));
     int status = 0;
     for (int n = 0; n < 5; n++) {
@@ -144,8 +150,10 @@ static void debug_registers(void)
         if (!WIFSTOPPED(status)) {
             break;
         }
-        uint64_t dr6 = (uint64_t)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg[6]), 0);
-        printf("stop: signal %d at %ld dr6 %#lx\n", WSTOPSIG(status), offset(registers(child).rip), dr6 & 0x400f);
+        uint64_t dr6 =
+            (uint64_t)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg[6]), 0);
+        printf("stop: signal %d at %ld dr6 %#lx\n", WSTOPSIG(status), offset(registers(child).rip),
+               dr6 & 0x400f);
         ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg[6]), 0);
     }
     printf("end %#x\n", (unsigned)status);
@@ -168,9 +176,13 @@ static void self_step(void)
     struct sigaction sa = {.sa_sigaction = on_self_step, .sa_flags = SA_SIGINFO};
     sigaction(SIGTRAP, &sa, NULL);
     self_left = 500;
-    __asm__ volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n movl $100, %%ecx\n 1: nop\n movl $39, %%eax\n movl %%ecx, %%ebx\n"
-                     "syscall\n movl %%ebx, %%ecx\n loop 1b\n pushfq\n andq $~0x100, (%%rsp)\n popfq"
-                     : : : "rax", "rbx", "rcx", "r11", "memory", "cc");
+    __asm__ volatile(
+        "pushfq\n orq $0x100, (%%rsp)\n popfq\n movl $100, %%ecx\n 1: nop\n movl $39, %%eax\n movl "
+        "%%ecx, %%ebx\n"
+        "syscall\n movl %%ebx, %%ecx\n loop 1b\n pushfq\n andq $~0x100, (%%rsp)\n popfq"
+        :
+        :
+        : "rax", "rbx", "rcx", "r11", "memory", "cc");
     printf("stepped itself %d times\n", self_steps);
 }
 

@@ -1,8 +1,10 @@
-/* Every way a user program can trap, and what its signal handler sees: signal, si_code, the trap number and error code
- * that the kernel saved, where it happened and the faulting address. Prints one line each, the same under any monitor:
- * addresses are shown relative to the code or to the page that was touched.
+/* Every way a user program can trap, and what its signal handler sees: signal, si_code, the trap
+ * number and error code that the kernel saved, where it happened and the faulting address. Prints
+ * one line each, the same under any monitor: addresses are shown relative to the code or to the
+ * page that was touched.
  *
- * Where exception frames, error codes or CR2 are wrong, or a trap comes at the wrong instruction, lines differ.
+ * Where exception frames, error codes or CR2 are wrong, or a trap comes at the wrong instruction,
+ * lines differ.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -34,8 +36,13 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     /* A handler runs with the interrupted code's AC flag: C code needs it clear. */
     __asm__ volatile("pushfq\n andl $~0x40000, (%%rsp)\n popfq" ::: "cc", "memory");
     const greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-    seen = (struct seen){sig, info->si_code, (uint64_t)r[REG_TRAPNO], (uint64_t)r[REG_ERR],
-                         (uint64_t)r[REG_CR2], (uint64_t)r[REG_RIP], (uint64_t)info->si_addr};
+    seen = (struct seen){sig,
+                         info->si_code,
+                         (uint64_t)r[REG_TRAPNO],
+                         (uint64_t)r[REG_ERR],
+                         (uint64_t)r[REG_CR2],
+                         (uint64_t)r[REG_RIP],
+                         (uint64_t)info->si_addr};
     siglongjmp(back, 1);
 }
 
@@ -44,8 +51,11 @@ static void print_address(const char *name, uint64_t a)
     const struct {
         const char *name;
         const uint8_t *at;
-    } places[] = {{"readonly", readonly}, {"hole", hole}, {"no_exec", no_exec},
-                  {"after no_exec", no_exec + PAGE}, {"past_end", past_end}};
+    } places[] = {{"readonly", readonly},
+                  {"hole", hole},
+                  {"no_exec", no_exec},
+                  {"after no_exec", no_exec + PAGE},
+                  {"past_end", past_end}};
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint64_t offset = a - (uint64_t)places[i].at;
         if (offset < PAGE) {
@@ -95,7 +105,8 @@ static void set_up(void)
 {
     stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
     sigaltstack(&stack, NULL);
-    struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction sa = {.sa_sigaction = on_signal,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         sigaction(signals[i], &sa, NULL);
@@ -132,13 +143,16 @@ static void memory(void)
     CASE("read 0x7ffffffff000", "movb (%%rdi), %%al", 0x7ffffffff000, 0);
     CASE("read non-canonical", "movb (%%rdi), %%al", NON_CANONICAL, 0);
     CASE("jump non-canonical", "jmp *%%rdi", NON_CANONICAL, 0);
-    CASE("stack non-canonical", "movq %%rsp, %%rbx\n movq %%rdi, %%rsp\n pushq %%rax", NON_CANONICAL, 0);
-    CASE("rep movsb into hole", "leaq 3000(%%rdi), %%rsi\n addq $3900, %%rdi\n movl $8192, %%ecx\n rep movsb",
-         no_exec, 0);
-    CASE("rep movsb from hole", "leaq 4000(%%rdi), %%rsi\n movl $8192, %%ecx\n rep movsb", no_exec, 0);
+    CASE("stack non-canonical", "movq %%rsp, %%rbx\n movq %%rdi, %%rsp\n pushq %%rax",
+         NON_CANONICAL, 0);
+    CASE("rep movsb into hole",
+         "leaq 3000(%%rdi), %%rsi\n addq $3900, %%rdi\n movl $8192, %%ecx\n rep movsb", no_exec, 0);
+    CASE("rep movsb from hole", "leaq 4000(%%rdi), %%rsi\n movl $8192, %%ecx\n rep movsb", no_exec,
+         0);
     CASE("rep stosq into hole", "movl $600, %%ecx\n rep stosq", no_exec, 0);
     CASE("movaps misaligned", "movaps 4(%%rdi), %%xmm0", readonly, 0);
-    CASE("alignment check", "pushfq\n orl $0x40000, (%%rsp)\n popfq\n movl 1(%%rdi), %%eax", readonly, 0);
+    CASE("alignment check", "pushfq\n orl $0x40000, (%%rsp)\n popfq\n movl 1(%%rdi), %%eax",
+         readonly, 0);
 }
 
 static void instructions(void)
@@ -176,8 +190,10 @@ static void instructions(void)
     CASE("mov to ds bad", "movl $0x1234, %%eax\n movl %%eax, %%ds", 0, 0);
     CASE("mov to ds kernel", "movl $0x10, %%eax\n movl %%eax, %%ds", 0, 0);
     CASE("mov to ss null", "xorl %%eax, %%eax\n movl %%eax, %%ss", 0, 0);
-    CASE("popf leaves IF, IOPL", "pushfq\n movq (%%rsp), %%rbx\n andl $~0x200, (%%rsp)\n orl $0x3000, (%%rsp)\n popfq\n"
-         "pushfq\n popq %%rax\n cmpq %%rax, %%rbx\n je 1f\n ud2\n 1:", 0, 0);
+    CASE("popf leaves IF, IOPL",
+         "pushfq\n movq (%%rsp), %%rbx\n andl $~0x200, (%%rsp)\n orl $0x3000, (%%rsp)\n popfq\n"
+         "pushfq\n popq %%rax\n cmpq %%rax, %%rbx\n je 1f\n ud2\n 1:",
+         0, 0);
     CASE("far jump bad", "pushq $0x7b\n pushq $0\n lretq", 0, 0);
     CASE("single-step by popf", "pushfq\n orl $0x100, (%%rsp)\n popfq\n nop\n nop", 0, 0);
     CASE("rdpmc", "xorl %%ecx, %%ecx\n rdpmc", 0, 0);
@@ -186,11 +202,18 @@ static void instructions(void)
 
 static void floating(void)
 {
-    CASE("sse divide", "movl $0x1d80, -8(%%rsp)\n ldmxcsr -8(%%rsp)\n xorps %%xmm1, %%xmm1\n pcmpeqd %%xmm0, %%xmm0\n"
-         "psrld $31, %%xmm0\n cvtdq2ps %%xmm0, %%xmm0\n divps %%xmm1, %%xmm0", 0, 0);
-    CASE("sse invalid", "movl $0x1f00, -8(%%rsp)\n ldmxcsr -8(%%rsp)\n xorps %%xmm1, %%xmm1\n divps %%xmm1, %%xmm1", 0, 0);
+    CASE("sse divide",
+         "movl $0x1d80, -8(%%rsp)\n ldmxcsr -8(%%rsp)\n xorps %%xmm1, %%xmm1\n pcmpeqd %%xmm0, "
+         "%%xmm0\n"
+         "psrld $31, %%xmm0\n cvtdq2ps %%xmm0, %%xmm0\n divps %%xmm1, %%xmm0",
+         0, 0);
+    CASE(
+        "sse invalid",
+        "movl $0x1f00, -8(%%rsp)\n ldmxcsr -8(%%rsp)\n xorps %%xmm1, %%xmm1\n divps %%xmm1, %%xmm1",
+        0, 0);
     CASE("mxcsr reserved", "movl $0x80000000, -8(%%rsp)\n ldmxcsr -8(%%rsp)", 0, 0);
-    CASE("x87 divide", "movw $0x37b, -8(%%rsp)\n fldcw -8(%%rsp)\n fld1\n fldz\n fdivrp\n fwait", 0, 0);
+    CASE("x87 divide", "movw $0x37b, -8(%%rsp)\n fldcw -8(%%rsp)\n fld1\n fldz\n fdivrp\n fwait", 0,
+         0);
     __asm__ volatile("fninit");
     CASE("x87 stack", "movw $0x37e, -8(%%rsp)\n fldcw -8(%%rsp)\n fstp %%st(0)\n fwait", 0, 0);
     __asm__ volatile("fninit\n movl $0x1f80, -8(%%rsp)\n ldmxcsr -8(%%rsp)" ::: "memory");
@@ -203,15 +226,26 @@ static void doors(void)
     __asm__ volatile("int $0x80" : "=a"(a) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
     printf("int 0x80 getpid %s\n", a == getpid() ? "right" : "wrong");
     uint64_t r11, flags;
-    __asm__ volatile("stc\n pushfq\n popq %1\n syscall\n movq %%r11, %0" : "=&r"(r11), "=&r"(flags)
-                     : "a"(SYS_getpid) : "rcx", "r11", "memory");
+    __asm__ volatile("stc\n pushfq\n popq %1\n syscall\n movq %%r11, %0"
+                     : "=&r"(r11), "=&r"(flags)
+                     : "a"(SYS_getpid)
+                     : "rcx", "r11", "memory");
     printf("syscall: r11 %s\n", r11 == flags ? "holds the flags" : "wrong");
-    printf("syscall 100000: %ld\n", ({ long r; __asm__ volatile("syscall" : "=a"(r) : "a"(100000L)
-                                       : "rcx", "r11", "memory"); r; }));
-    printf("syscall -1: %ld\n", ({ long r; __asm__ volatile("syscall" : "=a"(r) : "a"(-1L)
-                                   : "rcx", "r11", "memory"); r; }));
-    printf("syscall x32: %ld\n", ({ long r; __asm__ volatile("syscall" : "=a"(r) : "a"(0x40000027L)
-                                    : "rcx", "r11", "memory"); r; }));
+    printf("syscall 100000: %ld\n", ({
+               long r;
+               __asm__ volatile("syscall" : "=a"(r) : "a"(100000L) : "rcx", "r11", "memory");
+               r;
+           }));
+    printf("syscall -1: %ld\n", ({
+               long r;
+               __asm__ volatile("syscall" : "=a"(r) : "a"(-1L) : "rcx", "r11", "memory");
+               r;
+           }));
+    printf("syscall x32: %ld\n", ({
+               long r;
+               __asm__ volatile("syscall" : "=a"(r) : "a"(0x40000027L) : "rcx", "r11", "memory");
+               r;
+           }));
 }
 
 int main(void)

@@ -1,7 +1,8 @@
 /* The whole vector state across context switches, signals and system calls.
- * Two processes and two threads in each fill every register that the processor has (zmm, mask, ymm or xmm) with their
- * own pattern and look, over and over, that it is still there; between looks they make system calls, fault, and are
- * interrupted by a timer whose handler dirties the same registers. MXCSR and the x87 control word are told apart, too.
+ * Two processes and two threads in each fill every register that the processor has (zmm, mask, ymm
+ * or xmm) with their own pattern and look, over and over, that it is still there; between looks
+ * they make system calls, fault, and are interrupted by a timer whose handler dirties the same
+ * registers. MXCSR and the x87 control word are told apart, too.
  */
 #include <cpuid.h>
 #include <immintrin.h>
@@ -41,7 +42,8 @@ static int has_avx512, has_avx;
 #define CONTROL_IN "ldmxcsr 2112(%0)\n fldcw 2116(%0)\n"
 #define CONTROL_OUT "stmxcsr 2112(%1)\n fnstcw 2116(%1)\n"
 
-_Static_assert(sizeof(struct state) == 2176 && __builtin_offsetof(struct state, mxcsr) == 2112, "as the assembly has it");
+_Static_assert(sizeof(struct state) == 2176 && __builtin_offsetof(struct state, mxcsr) == 2112,
+               "as the assembly has it");
 
 enum middle { SPIN, SYSCALL, FAULT, MIDDLES };
 
@@ -59,15 +61,22 @@ enum middle { SPIN, SYSCALL, FAULT, MIDDLES };
 static void through(const struct state *in, struct state *out, enum middle middle, uint8_t *page)
 {
     if (has_avx512) {
-        __asm__ volatile(LOW16(ZIN) HIGH16(ZIN) EACH8(KIN, 0, 1, 2, 3, 4, 5, 6, 7) CONTROL_IN MIDDLE LOW16(ZOUT)
-                             HIGH16(ZOUT) EACH8(KOUT, 0, 1, 2, 3, 4, 5, 6, 7) CONTROL_OUT "vzeroupper\n"
-                         : : "r"(in), "r"(out), "r"(middle), "r"(page) : CLOBBERS);
+        __asm__ volatile(LOW16(ZIN) HIGH16(ZIN) EACH8(KIN, 0, 1, 2, 3, 4, 5, 6, 7)
+                             CONTROL_IN MIDDLE LOW16(ZOUT) HIGH16(ZOUT)
+                                 EACH8(KOUT, 0, 1, 2, 3, 4, 5, 6, 7) CONTROL_OUT "vzeroupper\n"
+                         :
+                         : "r"(in), "r"(out), "r"(middle), "r"(page)
+                         : CLOBBERS);
     } else if (has_avx) {
         __asm__ volatile(LOW16(YIN) CONTROL_IN MIDDLE LOW16(YOUT) CONTROL_OUT "vzeroupper\n"
-                         : : "r"(in), "r"(out), "r"(middle), "r"(page) : CLOBBERS);
+                         :
+                         : "r"(in), "r"(out), "r"(middle), "r"(page)
+                         : CLOBBERS);
     } else {
         __asm__ volatile(LOW16(XIN) CONTROL_IN MIDDLE LOW16(XOUT) CONTROL_OUT
-                         : : "r"(in), "r"(out), "r"(middle), "r"(page) : CLOBBERS);
+                         :
+                         : "r"(in), "r"(out), "r"(middle), "r"(page)
+                         : CLOBBERS);
     }
     uint32_t usual = 0x1f80;
     __asm__ volatile("ldmxcsr %0\n fninit" : : "m"(usual));
@@ -96,7 +105,10 @@ static void on_tick(int sig)
     (void)sig;
     ticks++;
     if (has_avx512) {
-        __asm__ volatile(LOW16(ZIN) HIGH16(ZIN) EACH8(KIN, 0, 1, 2, 3, 4, 5, 6, 7) : : "r"(&on_tick) : "memory");
+        __asm__ volatile(LOW16(ZIN) HIGH16(ZIN) EACH8(KIN, 0, 1, 2, 3, 4, 5, 6, 7)
+                         :
+                         : "r"(&on_tick)
+                         : "memory");
     } else {
         __asm__ volatile(LOW16(XIN) : : "r"(&on_tick) : "memory");
     }
@@ -124,7 +136,8 @@ static void *work(void *arg)
             if (room) {
                 munmap(room, pages * 4096);
             }
-            room = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            room = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
         }
         pattern(&in, seed + rounds);
         memset(&out, 0, sizeof(out));
@@ -134,8 +147,9 @@ static void *work(void *arg)
         if (memcmp(&in, &out, sizeof(in)) != 0) {
             for (size_t i = 0; i < sizeof(in); i++) {
                 if (((uint8_t *)&in)[i] != ((uint8_t *)&out)[i]) {
-                    printf("FAIL: worker %lu round %lu middle %d: byte %zu is %#x, not %#x\n", seed / 1000, rounds,
-                           middle, i, ((uint8_t *)&out)[i], ((uint8_t *)&in)[i]);
+                    printf("FAIL: worker %lu round %lu middle %d: byte %zu is %#x, not %#x\n",
+                           seed / 1000, rounds, middle, i, ((uint8_t *)&out)[i],
+                           ((uint8_t *)&in)[i]);
                     break;
                 }
             }

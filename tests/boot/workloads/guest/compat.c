@@ -1,5 +1,6 @@
-/* 32-bit code under a 64-bit kernel: both ways into the kernel, traps, single-step, thread-local storage, threads,
- * fork, and a visit to 64-bit code by a far call. Built by the guest's own compiler (gcc -m32), static and dynamic.
+/* 32-bit code under a 64-bit kernel: both ways into the kernel, traps, single-step, thread-local
+ * storage, threads, fork, and a visit to 64-bit code by a far call. Built by the guest's own
+ * compiler (gcc -m32), static and dynamic.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -25,7 +26,8 @@ static void on_trap(int sig, siginfo_t *info, void *context)
         steps++;
         return;
     }
-    printf("signal %d code %d trap %d error %#x\n", sig, info->si_code, (int)r[REG_TRAPNO], (unsigned)r[REG_ERR]);
+    printf("signal %d code %d trap %d error %#x\n", sig, info->si_code, (int)r[REG_TRAPNO],
+           (unsigned)r[REG_ERR]);
     siglongjmp(back, 1);
 }
 
@@ -58,8 +60,12 @@ static void traps(void)
     TRAP("ud2", "ud2");
     TRAP("int 0x55", "int $0x55");
     TRAP("x87", "fninit\n fldpi\n fistpl -8(%%esp)");
-    __asm__ volatile("pushf\n orl $0x100, (%%esp)\n popf\n nop\n nop\n movl $20, %%eax\n int $0x80\n nop\n pushf\n"
-                     "andl $~0x100, (%%esp)\n popf\n" : : : "eax", "memory", "cc");
+    __asm__ volatile("pushf\n orl $0x100, (%%esp)\n popf\n nop\n nop\n movl $20, %%eax\n int "
+                     "$0x80\n nop\n pushf\n"
+                     "andl $~0x100, (%%esp)\n popf\n"
+                     :
+                     :
+                     : "eax", "memory", "cc");
     printf("%d steps\n", steps);
 }
 
@@ -80,7 +86,8 @@ static void visit_long_mode(void)
         0x48, 0xc1, 0xe8, 0x20,                            /* shr $32, %rax */
         0xcb,                                              /* lret (32-bit) */
     };
-    uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *p =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memcpy(p, code, sizeof(code));
     struct {
         uint32_t offset;
@@ -96,8 +103,8 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     int pid;
     __asm__ volatile("int $0x80" : "=a"(pid) : "a"(20));
-    printf("pointers of %d bytes; int 0x80 %s; vDSO %s\n", (int)sizeof(void *), pid == getpid() ? "right" : "wrong",
-           syscall(SYS_getpid) == pid ? "right" : "wrong");
+    printf("pointers of %d bytes; int 0x80 %s; vDSO %s\n", (int)sizeof(void *),
+           pid == getpid() ? "right" : "wrong", syscall(SYS_getpid) == pid ? "right" : "wrong");
     traps();
     pthread_t t[4];
     int given[4] = {10, 20, 30, 40};

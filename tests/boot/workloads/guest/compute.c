@@ -1,5 +1,5 @@
-/* Something for a compiler to chew on and a processor to do: well-known computations, each ending in a checksum.
- * The same lines come out for any optimisation level and for 32 and 64 bits.
+/* Something for a compiler to chew on and a processor to do: well-known computations, each ending
+ * in a checksum. The same lines come out for any optimisation level and for 32 and 64 bits.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -54,7 +54,8 @@ static void merge_sort(uint32_t *v, uint32_t *room, size_t n)
 static uint32_t sorts(void)
 {
     enum { N = 50000 };
-    uint32_t *a = malloc(N * sizeof(*a)), *b = malloc(N * sizeof(*b)), *room = malloc(N * sizeof(*room));
+    uint32_t *a = malloc(N * sizeof(*a)), *b = malloc(N * sizeof(*b)),
+             *room = malloc(N * sizeof(*room));
     for (int i = 0; i < N; i++) {
         a[i] = b[i] = next_random();
     }
@@ -172,8 +173,8 @@ static uint32_t roots(void)
     uint32_t sum = 0;
     for (int i = 1; i < 2000; i++) {
         char text[64];
-        int len = snprintf(text, sizeof(text), "%.9f %.6e %d %x %s", sqrt(i), sqrt(i) * 1e20, -i, (unsigned)i * 77777u,
-                           i & 1 ? "odd" : "even");
+        int len = snprintf(text, sizeof(text), "%.9f %.6e %d %x %s", sqrt(i), sqrt(i) * 1e20, -i,
+                           (unsigned)i * 77777u, i & 1 ? "odd" : "even");
         sum = crc32(sum, text, (size_t)len);
     }
     return sum;
