@@ -381,8 +381,8 @@ void tr_plain(struct tr *t)
         }
     } else if (direct_form(t, &how)) {
         tr_encode(&t->e, in, t->bytes, &how);
-    } else if (!in->mem_read && !in->mem_write && in->cls != CLS_CLFLUSH) {
-        return; /* a prefetch hint */
+    } else if (!in->mem_read && !in->mem_write && (in->cls != CLS_CLFLUSH || in->opcode == 0x1c)) {
+        return; /* a hint: prefetch, cldemote */
     } else {
         tr_generic(t);
     }
