@@ -4,7 +4,6 @@
 int main(int argc, char **argv)
 {
     run_init(argc, argv);
-    uint64_t seed = run_env("SEED", 0x5eed0000);
-    return run_random(seed, run_env("COUNT", 0),
-                      run_env("MS", run_env("COUNT", 0) ? 3600000 : 8000), KICK_NONE);
+    uint64_t seed = run_env("SEED", 0x77000000);
+    return run_random(seed, run_env("COUNT", 16000), run_env("MS", 3600000), KICK_NONE);
 }
