@@ -240,7 +240,7 @@ void cache_add_vpage(struct cache *c, uint64_t gva, uint32_t ppn, bool global)
         }
     }
     c->low_vpages += !(gva >> 63);
-    c->vpage[c->vpage_count++] = (struct vpage){.gva = gva, .ppn = ppn, .global = global, .used = 1};
+    c->vpage[c->vpage_count++] = (struct vpage){.gva = gva, .ppn = ppn, .global = global};
 }
 
 void cache_verify_vpages(struct cache *c, bool include_global)
@@ -278,10 +278,7 @@ uint32_t cache_find(const struct cache *c, uint64_t cpc)
 
 static void landing_note(struct cache *c, struct block *l, const struct emit *e, uint8_t fix)
 {
-    uint16_t spilled = (1u << RAX) | (1u << RCX);
-    if (fix == FIX_LANDING_PC || fix == FIX_LANDING_DIFF) {
-        spilled = (1u << RAX) | (1u << RCX);
-    }
+    const uint16_t spilled = (1u << RAX) | (1u << RCX);
     c->note[c->note_count++] = (struct note){.cpc_off = (uint16_t)(emit_pos(e) - l->cpc), .spilled = spilled, .fix = fix};
     l->note_count++;
 }

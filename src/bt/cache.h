@@ -93,7 +93,6 @@ struct vpage {
     uint64_t gva;
     uint32_t ppn;
     uint8_t global;
-    uint8_t used;
 };
 
 struct cache {

@@ -1,7 +1,7 @@
 /* Writing host machine code into the code cache: a cursor and the few forms the translator needs.
  *
- * Running out of room is not checked at each byte: the translator makes sure of TRANSLATE_ROOM bytes before each guest
- * instruction. SDM 2 ch. 2 "Instruction Format".
+ * Running out of room is not checked at each byte: the translator makes sure of enough of it (cache_has_room) before each
+ * block. SDM 2 ch. 2 "Instruction Format".
  */
 #ifndef BT_EMIT_H
 #define BT_EMIT_H

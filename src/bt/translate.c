@@ -1,7 +1,7 @@
 /* The translator: guest kernel code to code that may run in ring 3, one block at a time (DESIGN §4.2).
  *
  * A block is a straight run from one entry: conditional branches leave it, the first unconditional transfer, the end of the page or
- * TRANSLATE_MAX_INSNS ends it. Non-sensitive instructions stay themselves, their memory operands moved by a segment prefix; sensitive ones
+ * max_insns ends it. Non-sensitive instructions stay themselves, their memory operands moved by a segment prefix; sensitive ones
  * become a few inline instructions or a callout. No guest register is reserved.
  */
 #include "bt/check.h"

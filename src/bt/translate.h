@@ -10,9 +10,6 @@
 #include "bt/cache.h"
 #include "bt/emit.h"
 
-#define TRANSLATE_MAX_INSNS 64
-#define TRANSLATE_ROOM 65536 /* bytes of cache needed before a block is begun */
-
 struct tr {
     struct bt_cpu *b;
     struct cache *c;
