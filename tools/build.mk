@@ -4,7 +4,7 @@
 # loader    freestanding C, runs once before the guest
 # hosted    ordinary Linux C: the process around the machine
 
-SRC_CORE := $(sort $(foreach d,base x86 vcpu mmu irq bt engine vm dev dev/acpi dev/virtio,\
+SRC_CORE := $(sort $(foreach d,base x86 vcpu mmu irq bt engine vm dev dev/acpi dev/pci dev/virtio,\
     $(wildcard src/$(d)/*.c src/$(d)/*.S)))
 SRC_HOSTED := $(sort src/boot/decompress.c src/boot/bzimage.c src/engine/kvm.c \
     $(wildcard src/host/linux/*.c src/host/linux/*.S src/block/*.c src/net/*.c src/control/*.c \

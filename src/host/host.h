@@ -43,6 +43,15 @@ void host_console_flush(struct vm *vm);
 /** Append len bytes to an open file of the monitor's (the event stream). Errors are ignored: the guest goes on. */
 void host_trace_write(int fd, const void *buf, size_t len);
 
+/* ---- devices: the vCPU task and the device's thread call each other ---- */
+
+/** Ring a bell of struct virtio_regs (kick, control): its device's thread wakes. -1: nothing. Never blocks. From the vCPU task. */
+void host_notify(int bell);
+/** Tell the vCPU task that regs->interrupts of the device in that slot has news: sets vm->device_pending, kicks vCPU 0. From a device's thread. */
+void host_device_interrupt(unsigned slot);
+/** Drop guest RAM bytes [ram_off, +len), page aligned: they read as zero afterwards and cost nothing until touched. 0 or -errno. */
+int host_ram_discard(uint64_t ram_off, uint64_t len) MUST_CHECK;
+
 /* ---- the window: this vCPU task's own mm ---- */
 
 #define HOST_R 1u

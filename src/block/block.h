@@ -1,0 +1,85 @@
+/* Virtual disks: one contract over files, formats, networks, and disks made of disks.
+ *
+ *   virtio/blk.c ──> throttle ──> { raw | qcow2 | nbd | concat | stripe | mirror } ──> files, helpers, further disks
+ *
+ * All calls are synchronous and come from one thread, the device's. Everything is opened before the machine starts: afterwards the process may
+ * open no files. Offsets and lengths are bytes; callers keep within `size` (BUG_ON) and to multiples of BLOCK_SECTOR.
+ * Promise: what was written before a flush that returned 0 is on stable storage and survives any crash of ring3 or of the host.
+ * Errors are negative errno; what a failed write left is unspecified within its range, and untouched outside it.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include "dev/virtio/virtq.h" /* struct io_vec */
+
+#define BLOCK_SECTOR 512u
+#define BLOCK_NAME_MAX 128u
+
+struct block;
+
+struct block_ops {
+    const char *format; /* "raw", "qcow2", ... */
+    int (*read)(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
+    int (*write)(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
+    int (*flush)(struct block *b);
+    /** The bytes may be anything afterwards; frees space where it can. NULL: nothing happens, which is right too. */
+    int (*discard)(struct block *b, uint64_t off, uint64_t len);
+    /** The bytes read as zero afterwards; `unmap`: space may be freed. NULL: zeros are written. */
+    int (*write_zeroes)(struct block *b, uint64_t off, uint64_t len, bool unmap);
+    /** Flush, then free everything. */
+    void (*close)(struct block *b);
+};
+
+/** Every kind embeds this as its first member. */
+struct block {
+    const struct block_ops *ops;
+    uint64_t size;             /* bytes, a multiple of BLOCK_SECTOR */
+    bool read_only;
+    uint32_t optimal;          /* preferred I/O size in bytes, 0: any */
+    char name[BLOCK_NAME_MAX]; /* as the user named it, for messages */
+    /** Something people should know: a mirror lost a leg. Set by whoever opened it, may be NULL. Called from the device's thread. */
+    void (*report)(void *ctx, const char *line);
+    void *report_ctx;
+};
+
+struct block_error {
+    char text[512]; /* one line: what is wrong, where, what to do */
+};
+
+/** What `-d` says besides the file: FILE[,ro][,format=F][,serial=S][,iops=N][,bps=N][,backing]. */
+struct block_options {
+    bool read_only;
+    bool allow_backing;    /* qcow2 backing files are opened only when asked for */
+    const char *format;    /* NULL: found out: qcow2 by its magic only when the user says so or the name ends in .qcow2; else raw */
+    char serial[21];       /* up to 20 characters */
+    uint64_t iops, bps;    /* 0: no limit */
+    const char *vm_name;   /* who holds the lock, for the other's message */
+};
+
+/** Parse the argument of -d. *spec (malloc'd) is then what comes before the options. 0, or -1 with *err. Commas in names are doubled. */
+int block_parse(const char *arg, char **spec, struct block_options *o, struct block_error *err) MUST_CHECK;
+/** Open what spec names: a path, nbd://..., nbd+unix://..., concat:A,B, stripe:64K:A,B, mirror:A,B; takes the locks. 0, or -1 with *err. */
+int block_open(const char *spec, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+
+/* ---- what devices and tools call ---- */
+
+int block_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n) MUST_CHECK;
+int block_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n) MUST_CHECK;
+int block_flush(struct block *b) MUST_CHECK;
+int block_discard(struct block *b, uint64_t off, uint64_t len) MUST_CHECK;
+int block_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool unmap) MUST_CHECK;
+void block_close(struct block *b);
+
+/* ---- the kinds; each opens one, over what is given. All: 0, or -1 with *err and nothing left open ---- */
+
+int raw_open(const char *path, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+int qcow2_open(const char *path, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+int nbd_open(const char *uri, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+/** These own the legs from then on, also on failure. */
+int concat_open(struct block **legs, unsigned count, struct block **out, struct block_error *err) MUST_CHECK;
+int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct block **out, struct block_error *err) MUST_CHECK;
+int mirror_open(struct block **legs, unsigned count, struct block **out, struct block_error *err) MUST_CHECK;
+/** Slows b down to iops requests and bps bytes a second (0: no limit), with bursts of a tenth of a second. Owns b. */
+int throttle_open(struct block *b, uint64_t iops, uint64_t bps, struct block **out, struct block_error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,31 @@
+/* I/O threads: each device of the machine has one, in the monitor process.
+ *
+ * A thread sleeps in poll over its device's bells (kick, control), the file descriptors its back end asked to watch, and one timer. Everything the
+ * device and its back end do happens here, so neither needs locks. Threads are made after the vCPU tasks were forked.
+ */
+#ifndef HOST_LINUX_IO_H
+#define HOST_LINUX_IO_H
+
+#include "dev/virtio/device.h"
+
+struct io_thread;
+
+/** Make the bells of d's register file (eventfds, inherited by vCPU tasks forked later). 0 or -errno. */
+int io_thread_create(struct io_thread **out, struct virtio_device *d, const char *name) MUST_CHECK;
+/** Start it: after the vCPU tasks have been forked. 0 or -errno. */
+int io_thread_start(struct io_thread *t) MUST_CHECK;
+/** Stop the device and the thread, wait, free. Also when it was never started. */
+void io_thread_destroy(struct io_thread *t);
+
+/** Call fn(ctx, revents) in the thread when fd is ready for events (POLLIN, POLLOUT); events 0: keep it, but do not look. Replaces what was set
+ *  for fd; at most 8 fds a thread. Before start, or from the thread itself. */
+int io_thread_watch(struct io_thread *t, int fd, short events, void (*fn)(void *ctx, short revents), void *ctx) MUST_CHECK;
+void io_thread_unwatch(struct io_thread *t, int fd);
+/** Call fn(ctx) in the thread at host time when_ns (0: never). One timer a thread. From the thread itself. */
+void io_thread_timer(struct io_thread *t, uint64_t when_ns, void (*fn)(void *ctx), void *ctx);
+/** Have fn(ctx) called in the thread soon, and wait until it has returned; from another thread (the monitor's loop). */
+void io_thread_call(struct io_thread *t, void (*fn)(void *ctx), void *ctx);
+/** The thread's cpu time in ns. */
+uint64_t io_thread_cpu_ns(const struct io_thread *t);
+
+#endif
