@@ -7,7 +7,7 @@
 SRC_CORE := $(sort $(foreach d,base x86 vcpu mmu irq bt engine vm dev dev/acpi dev/pci dev/virtio,\
     $(wildcard src/$(d)/*.c src/$(d)/*.S)))
 SRC_HOSTED := $(sort src/boot/decompress.c src/boot/bzimage.c src/engine/kvm.c \
-    $(wildcard src/host/linux/*.c src/host/linux/*.S src/block/*.c src/net/*.c src/control/*.c \
+    $(wildcard src/host/linux/*.c src/host/linux/*.S src/block/*.c src/net/*.c src/share/*.c src/control/*.c \
     src/cli/*.c))
 SRC_HOSTED := $(filter $(SRC_HOSTED),$(wildcard src/*/*.c src/*/*/*.c src/*/*/*.S))
 SRC_CORE := $(filter-out $(SRC_HOSTED),$(SRC_CORE))

@@ -12,6 +12,10 @@ guest: $(B)/kernel/vmlinuz $(B)/default-guest.cpio
 $(B)/kernel/vmlinuz:
 	$(Q)tools/guest-packages kernel $(B)
 
+# Its modules for virtual devices: a list for mkcpio.
+$(B)/kernel/modules: $(B)/kernel/vmlinuz tools/guest-packages
+	$(Q)tools/guest-packages modules $(B)
+
 # The other kernel that tests boot and read.
 $(B)/kernel/vmlinuz-generic:
 	$(Q)tools/guest-packages kernel-generic $(B)
@@ -30,9 +34,10 @@ $(MKCPIO): tools/mkcpio.c src/host/linux/cpio.c src/host/linux/cpio.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS_TOOL) -o $@ tools/mkcpio.c src/host/linux/cpio.c
 
-$(B)/default-guest.cpio: $(GUEST_INIT) $(MKCPIO) $(B)/packages/busybox guests/default/build
+$(B)/default-guest.cpio: $(GUEST_INIT) $(MKCPIO) $(B)/packages/busybox $(B)/kernel/modules \
+    guests/default/build $(wildcard guests/default/etc/* guests/default/etc/*/*)
 	$(call say,CPIO,$@)
-	$(Q)guests/default/build $(MKCPIO) $(GUEST_INIT) $(B)/packages/busybox $@
+	$(Q)guests/default/build $(MKCPIO) $(GUEST_INIT) $(B)/packages/busybox $(B)/kernel/modules $@
 
 # Plain `make` makes the guest too when its packages have been fetched before, else leaves that to `make run`.
 ifneq ($(and $(wildcard $(B)/packages/busybox),$(wildcard $(B)/packages/linux-image-*.deb)),)

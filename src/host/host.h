@@ -29,8 +29,9 @@ void host_random(void *buf, size_t len);
 
 /** Kick the vCPU at host time `when_ns` (0 = cancel). One timer a vCPU; called from its own task. */
 void host_timer_set(struct vcpu *v, uint64_t when_ns);
-/** Make the vCPU leave guest code, or return from host_wait, soon. From any task, any number of times. Async-signal-safe. */
-void host_kick(struct vcpu *v);
+/** Make vCPU `index` leave guest code, or return from host_wait, soon; nothing happens when there is none. From any task and any thread of the
+ *  monitor, any number of times. Async-signal-safe. */
+void host_kick(unsigned index);
 /** Block until a kick arrives, or return at once if one arrived since the last host_kick_clear. */
 void host_wait(struct vcpu *v);
 /** Whether a kick arrived since the last clear; clear it. Clear first, then look for the work: no kick is lost so. */

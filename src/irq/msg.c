@@ -67,7 +67,7 @@ static void send_to(struct vm *vm, const struct irq_msg *msg, uint32_t id, uint3
         return;
     }
     if (id != self) {
-        host_kick(vm->vcpu[id]);
+        host_kick(id);
     }
 }
 

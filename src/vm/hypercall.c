@@ -30,7 +30,7 @@ static int64_t kick_cpu(struct vm *vm, uint64_t apic_id)
 {
     if (apic_id < vm->cpu_count) {
         __atomic_fetch_or(&vm->lapic[apic_id].events, LAPIC_EVENT_UNHALT, __ATOMIC_RELEASE);
-        host_kick(vm->vcpu[apic_id]);
+        host_kick((unsigned)apic_id);
     }
     return 0;
 }

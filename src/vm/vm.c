@@ -6,10 +6,39 @@
 #include "vm/vm.h"
 
 #include "dev/debugport.h"
+#include "dev/virtio/virtio_pci.h"
 #include "engine/engine.h"
 #include "host/host.h"
 
 /* ---- set-up ---- */
+
+/* Two devices at the same ports: 0xcf9 is the reset control register for byte accesses, and part of PCI's address register for wider ones. */
+
+static bool is_reset_control(uint64_t off, unsigned size)
+{
+    return PCI_PORT + off == POWER_CF9_PORT && size == 1;
+}
+
+static uint64_t config_ports_read(void *dev, uint64_t off, unsigned size)
+{
+    struct vm *vm = dev;
+    if (is_reset_control(off, size)) {
+        return power_cf9_bus_ops.read(&vm->power, 0, 1);
+    }
+    return pci_ports_ops.read(&vm->pci, off, size);
+}
+
+static void config_ports_write(void *dev, uint64_t off, unsigned size, uint64_t value)
+{
+    struct vm *vm = dev;
+    if (is_reset_control(off, size)) {
+        power_cf9_bus_ops.write(&vm->power, 0, 1, value);
+    } else {
+        pci_ports_ops.write(&vm->pci, off, size, value);
+    }
+}
+
+static const struct bus_ops config_ports_ops = {.read = config_ports_read, .write = config_ports_write, .access_max = 4};
 
 static void add_ports(struct vm *vm)
 {
@@ -20,7 +49,7 @@ static void add_ports(struct vm *vm)
     bus_add(b, PIT_GATE_PORT, 1, &pit_gate_bus_ops, &vm->pit);
     bus_add(b, POWER_PORT, POWER_PORTS, &power_bus_ops, &vm->power);
     bus_add(b, POWER_KBD_PORT, 1, &power_kbd_bus_ops, &vm->power);
-    bus_add(b, POWER_CF9_PORT, 1, &power_cf9_bus_ops, &vm->power);
+    bus_add(b, PCI_PORT, PCI_PORTS, &config_ports_ops, vm);
     bus_add(b, DEBUGPORT_EXIT, DEBUGPORT_EXIT_PORTS, &debugport_exit_bus_ops, vm);
     bus_add(b, DEBUGPORT_CONSOLE, 1, &debugport_console_bus_ops, vm);
 }
@@ -41,7 +70,10 @@ void vm_init(struct vm *vm)
     rtc_init(&vm->rtc);
     pit_init(&vm->pit);
     power_init(&vm->power, vm);
+    pci_init(&vm->pci);
     add_ports(vm);
+    bus_add(&vm->mmio, PCI_MMIO_BASE, PCI_MMIO_SIZE, &pci_mmio_ops, &vm->pci);
+    bus_add(&vm->mmio, PCI_ECAM_BASE, PCI_ECAM_BUSES << 20, &pci_ecam_ops, &vm->pci);
     bus_add(&vm->mmio, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_bus_ops, &vm->ioapic);
 }
 
@@ -57,7 +89,7 @@ static void publish_end(struct vm *vm, enum vm_end how)
 {
     __atomic_store_n(&vm->end, how, __ATOMIC_RELEASE); /* pairs with vm_ended */
     for (unsigned i = 0; i < vm->cpu_count; i++) {
-        host_kick(vm->vcpu[i]);
+        host_kick(i);
     }
 }
 
@@ -138,12 +170,43 @@ static void take_events(struct vm *vm, struct vcpu *v)
     }
 }
 
+void vm_press_power_button(struct vm *vm)
+{
+    __atomic_store_n(&vm->button, 1, __ATOMIC_RELEASE);
+    host_kick(0);
+}
+
+/* An edge on the button's line. */
+static void take_button(struct vm *vm)
+{
+    if (__atomic_load_n(&vm->button, __ATOMIC_RELAXED) != 0 && __atomic_exchange_n(&vm->button, 0, __ATOMIC_ACQUIRE) != 0) {
+        ioapic_raise(&vm->ioapic, VM_POWER_BUTTON_GSI);
+        ioapic_lower(&vm->ioapic, VM_POWER_BUTTON_GSI);
+    }
+}
+
+/* The interrupts of devices. Acquire pairs with the release of whoever set the bit: regs->interrupts is there. */
+static void take_device_interrupts(struct vm *vm)
+{
+    if (__atomic_load_n(&vm->device_pending, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
+    uint32_t slots = __atomic_exchange_n(&vm->device_pending, 0, __ATOMIC_ACQUIRE);
+    for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+        if (bit(slots, slot) && vm->device[slot] != NULL) {
+            virtio_pci_deliver(vm->device[slot]);
+        }
+    }
+}
+
 /* Everything a kick can mean. */
 static void look_for_work(struct vm *vm, struct vcpu *v)
 {
     host_kick_clear(v);
     take_events(vm, v);
     lapic_poll_timer(v->lapic);
+    take_device_interrupts(vm);
+    take_button(vm);
     if (v->index == 0) {
         serial_poll(&vm->serial);
     }

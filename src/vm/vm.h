@@ -7,6 +7,7 @@
 #ifndef VM_VM_H
 #define VM_VM_H
 
+#include "dev/pci/pci.h"
 #include "dev/pit.h"
 #include "dev/power.h"
 #include "dev/rtc.h"
@@ -20,8 +21,12 @@
 #define VM_MAX_CPUS 64
 #define VM_REASON_MAX 256
 
+/* The line of the power button; ACPI's tables name it to the guest. */
+#define VM_POWER_BUTTON_GSI 9u
+
 struct engine;
 struct trace;
+struct virtio_pci;
 
 /** Why and how a machine ended; written once, by vm_end (the first caller wins). */
 enum vm_end {
@@ -45,6 +50,10 @@ struct vm {
     struct rtc rtc;
     struct power power;
     struct pit pit;
+    struct pci pci;
+    struct virtio_pci *device[PCI_SLOTS]; /* NULL: none in that slot; set before the machine runs */
+    uint32_t device_pending;      /* a bit a slot: its device has interrupts. Set by devices (release), taken by vCPU tasks */
+    uint32_t button;              /* the power button was pressed: set by whoever did, taken by a vCPU task */
     uint32_t tsc_khz;
     uint64_t clock_tsc;           /* host_tsc at vm_init: kvmclock counts from there on */
     const struct engine *engine;
@@ -72,6 +81,8 @@ static inline enum vm_end vm_ended(const struct vm *vm)
 void vm_end_because(struct vm *vm, enum vm_end how, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /** End it because of something beyond repair; the first reason is kept. Any task. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** Press the power button: the guest gets the event that its ACPI driver listens for, soon. Any task, and the monitor. */
+void vm_press_power_button(struct vm *vm);
 /** A vCPU task's main loop: runs until the machine has ended. vCPUs other than 0 wait for INIT-SIPI
  *  first. */
 void vm_run_vcpu(struct vm *vm, struct vcpu *v);

@@ -438,8 +438,8 @@ static enum engine_exit timers(struct vcpu *v)
         vm_fail(v->vm, "woken without a kick");
     }
     /* A kick of oneself makes the next wait return, once. */
-    host_kick(v);
-    host_kick(v);
+    host_kick(v->index);
+    host_kick(v->index);
     host_wait(v);
     if (!host_kick_clear(v) || host_kick_clear(v)) {
         vm_fail(v->vm, "a kick is not there exactly once");

@@ -49,10 +49,10 @@ void host_timer_set(struct vcpu *v, uint64_t when_ns)
     fake.timer_sets[v->index]++;
 }
 
-void host_kick(struct vcpu *v)
+void host_kick(unsigned index)
 {
-    fake.kicks[v->index]++;
-    fake.kicked[v->index] = true;
+    fake.kicks[index]++;
+    fake.kicked[index] = true;
 }
 
 void host_wait(struct vcpu *v)
@@ -84,6 +84,40 @@ void host_console_flush(struct vm *vm)
     fake.flushes++;
 }
 
+void host_notify(int bell)
+{
+    if (bell >= 0 && (unsigned)bell < FAKE_BELLS) {
+        fake.bells[bell]++;
+    }
+}
+
+void host_device_interrupt(unsigned slot)
+{
+    fake.device_interrupts++;
+    if (fake.vm != NULL) {
+        __atomic_fetch_or(&fake.vm->device_pending, 1u << slot, __ATOMIC_RELEASE);
+        host_kick(0);
+    }
+}
+
+int host_ram_discard(uint64_t ram_off, uint64_t len)
+{
+    if (fake.discards < FAKE_DISCARDS) {
+        fake.discard[fake.discards].off = ram_off;
+        fake.discard[fake.discards].len = len;
+    }
+    fake.discards++;
+    if (fake.vm != NULL) {
+        const struct ram *ram = &fake.vm->ram;
+        if (ram_off % PAGE_SIZE || len % PAGE_SIZE || len == 0 || len > ram->size || ram_off > ram->size - len) {
+            fprintf(stderr, "a discard of what is not RAM\n");
+            abort();
+        }
+        memset(ram->base + ram_off, 0, len);
+    }
+    return 0;
+}
+
 struct vm *fake_vm_create(unsigned cpus)
 {
     memset(&fake, 0, sizeof(fake));
@@ -101,11 +135,13 @@ struct vm *fake_vm_create(unsigned cpus)
         memset(vm->vcpu[i], 0, sizeof(struct vcpu));
     }
     vm_init(vm);
+    fake.vm = vm;
     return vm;
 }
 
 void fake_vm_destroy(struct vm *vm)
 {
+    fake.vm = NULL;
     for (unsigned i = 0; i < vm->cpu_count; i++) {
         free(vm->vcpu[i]);
     }

@@ -341,7 +341,7 @@ static void input_comes(struct vcpu *v)
 {
     serial_push_input(&v->vm->serial, "k", 1);
     fake_advance(2000);
-    host_kick(v);
+    host_kick(v->index);
 }
 
 static void test_kick_brings_input_and_timer(void **state)

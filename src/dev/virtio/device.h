@@ -37,8 +37,15 @@ struct virtio_device {
     unsigned queue_count;         /* a copy */
     uint64_t offered;             /* features; a copy */
     uint64_t features;            /* negotiated */
-    bool running;
+    unsigned config_len;          /* a copy */
+    bool running;                 /* between start and stop */
+    bool broken;                  /* a copy */
+    bool kicking;                 /* within virtio_device_kick: pops come out of `budget` */
+    unsigned budget;
+    uint32_t again;               /* a bit a queue: see virtio_device_again */
+    uint32_t listening;           /* a bit a queue: the driver is asked for kicks */
     uint32_t seen;                /* the last request looked at */
+    unsigned complaints;          /* messages about the driver so far */
     struct virtq queue[VIRTIO_QUEUES_MAX];
     struct virtio_stat stat;
 };
@@ -51,21 +58,32 @@ void virtio_device_init(struct virtio_device *d, struct virtio_regs *regs, const
 void virtio_device_control(struct virtio_device *d);
 /** The kick bell of queue q rang (or may have). */
 void virtio_device_kick(struct virtio_device *d, unsigned q);
+/** The queues, a bit each, that had more than the calls before would handle at once: a driver that fills a queue as fast as it is emptied must not
+ *  keep the thread from its other work. Kick each again after looking at that. Clears what it returns. */
+uint32_t virtio_device_again(struct virtio_device *d) MUST_CHECK;
 /** The machine goes away: stop. */
 void virtio_device_stop(struct virtio_device *d);
 
 /** For devices: publish queue q and interrupt the driver if it wants that. */
 void virtio_device_publish(struct virtio_device *d, unsigned q);
-/** For devices: pop, and on a broken ring mark the device broken. True: *chain. */
+/** For devices: pop, and on a broken ring mark the device broken. True: *chain. False: there is none, and there will be a kick when there is. The
+ *  driver is asked for kicks only when the queue was found empty here; a device that leaves chains there (no frame to put in, no room behind it)
+ *  comes back by itself. */
 bool virtio_device_pop(struct virtio_device *d, unsigned q, struct virtq_chain *chain);
 /** The driver broke the rules: NEEDS_RESET and an interrupt; no more calls until it resets. */
 void virtio_device_break(struct virtio_device *d, const char *why);
-/** Change the configuration space [at, at+len) and interrupt the driver. */
+/** Change the configuration space [at, at+len) and tell the driver. */
 void virtio_device_config(struct virtio_device *d, unsigned at, const void *bytes, unsigned len);
 
 static inline bool virtio_has(const struct virtio_device *d, uint64_t feature)
 {
     return (d->features & feature) != 0;
+}
+
+/** Add n to a counter of d->stat. */
+static inline void virtio_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED); /* one writer: the device's thread */
 }
 
 #endif

@@ -18,7 +18,8 @@ struct io_vec {
     size_t len;
 };
 
-/** One buffer of the driver's: `out` segments that it filled, then `in` segments for the device to fill. len > 0 for each. */
+/** One buffer of the driver's: `out` segments that it filled, then `in` segments for the device to fill. len > 0 for each (empty ones are left
+ *  out). Segments may overlap each other, the ring, anything. */
 struct virtq_chain {
     uint16_t head;
     unsigned out_count, in_count;
@@ -32,7 +33,7 @@ struct virtq {
     bool event_idx, indirect, broken;
     uint16_t next_avail;   /* ring position of the next chain */
     uint16_t used;         /* used index as published, plus what is not yet */
-    uint16_t signalled;    /* used index at the last virtq_publish that said "interrupt" */
+    uint16_t signalled;    /* used index at the last virtq_publish */
     uint8_t *desc, *avail, *used_ring; /* checked spans of RAM */
 };
 
@@ -41,15 +42,15 @@ struct virtq {
 bool virtq_init(struct virtq *q, const struct ram *ram, const struct virtio_queue_regs *regs, uint64_t features);
 /** The next chain, whose segments all lie in RAM. 1: *chain; 0: none there; -1: q->broken. */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
-/** Put back the chain popped last, as if it had not been. */
+/** Put back the chain popped last, as if it had not been. Once. */
 void virtq_unpop(struct virtq *q);
 /** Whether the driver has put something there that was not popped. */
 bool virtq_has_work(const struct virtq *q);
-/** Give `head` back with `written` bytes in its `in` segments. The driver sees it after virtq_publish. */
+/** Give `head`, of a popped chain, back with `written` bytes in its `in` segments. The driver sees it after virtq_publish. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written);
-/** Publish what was pushed. True: the driver wants an interrupt for it (§2.7.7, §2.7.10). */
+/** Publish what was pushed. True: there was something, and the driver wants an interrupt for it (§2.7.7, §2.7.10). */
 bool virtq_publish(struct virtq *q);
-/** Ask the driver for kicks (or not: a hint only). After enabling, true: something arrived meanwhile, look again. */
+/** Ask the driver for kicks (or not: a hint only). After enabling, true: there is something to pop, look again. */
 bool virtq_enable_kicks(struct virtq *q);
 void virtq_disable_kicks(struct virtq *q);
 

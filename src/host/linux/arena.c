@@ -8,6 +8,14 @@
 _Static_assert(sizeof(struct arena) < ARENA_SIZE / 2,
                "the arena holds its fixed part and some vCPUs");
 
+/* This process's own copy of what describes RAM: the one in the arena is the vCPU tasks' to spoil. */
+static struct ram own_ram;
+
+const struct ram *arena_ram(void)
+{
+    return &own_ram;
+}
+
 /* A memory object of size bytes, mapped at addr. Returns its descriptor, or -errno. */
 static int map_object(const char *name, uint64_t addr, uint64_t size)
 {
@@ -43,15 +51,15 @@ int arena_create(uint64_t ram_size)
         return ram_fd;
     }
     ARENA->used = align_up(sizeof(struct arena), 64);
-    ARENA->vm.ram = (struct ram){.base = (uint8_t *)RAM_ADDR, .size = ram_size, .fd = ram_fd};
+    own_ram = (struct ram){.base = (uint8_t *)RAM_ADDR, .size = ram_size, .fd = ram_fd};
+    ARENA->vm.ram = own_ram;
     return 0;
 }
 
 void arena_destroy(void)
 {
-    uint64_t ram_size = ARENA->vm.ram.size;
-    close(ARENA->vm.ram.fd);
-    munmap((void *)RAM_ADDR, ram_size);
+    close(own_ram.fd);
+    munmap(own_ram.base, own_ram.size);
     munmap((void *)ARENA_ADDR, ARENA_SIZE);
 }
 

@@ -72,6 +72,8 @@ struct arena {
  *  ARENA->vm.ram. 0 or -errno; then nothing is mapped. Once at a time. */
 int arena_create(uint64_t ram_size) MUST_CHECK;
 void arena_destroy(void);
+/** RAM, as this process knows it from before any guest ran. */
+const struct ram *arena_ram(void);
 /** Zeroed memory in the arena, 64-byte aligned, for as long as it lasts; NULL when it is full.
  * Monitor, before the tasks start. */
 void *arena_alloc(size_t size) MUST_CHECK;

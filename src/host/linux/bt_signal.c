@@ -44,10 +44,19 @@ static bool within(uint64_t rip, const char *from, const char *to)
     return rip >= (uintptr_t)from && rip < (uintptr_t)to;
 }
 
+/* Return from the signal to `where` in bt_enter, on the host stack. The flags are the guest's: ours are without these. */
+static void leave_to(const struct bt_cpu *b, ucontext_t *uc, const char *where)
+{
+    greg_t *g = uc->uc_mcontext.gregs;
+    g[REG_RIP] = (greg_t)(uintptr_t)where;
+    g[REG_RSP] = (greg_t)b->host_rsp;
+    g[REG_EFL] &= ~(greg_t)(RFLAGS_DF | RFLAGS_TF | RFLAGS_AC);
+}
+
 /* Leave translated code: bt_enter returns with a raw exit. */
 static void raw_exit(struct bt_cpu *b, ucontext_t *uc, uint32_t kind)
 {
-    greg_t *g = uc->uc_mcontext.gregs;
+    const greg_t *g = uc->uc_mcontext.gregs;
     for (unsigned r = 0; r < GPR_COUNT; r++) {
         b->gpr[r] = (uint64_t)g[reg_index[r]];
     }
@@ -55,24 +64,18 @@ static void raw_exit(struct bt_cpu *b, ucontext_t *uc, uint32_t kind)
     b->fault = (struct bt_fault){.trapno = (uint32_t)g[REG_TRAPNO], .error = (uint32_t)g[REG_ERR], .hva = (uint64_t)g[REG_CR2],
                                  .cpc = (uint64_t)g[REG_RIP]};
     b->exit_arg = kind;
-    g[REG_RIP] = (greg_t)(uintptr_t)bt_exit_signal;
-    g[REG_RSP] = (greg_t)b->host_rsp;
-    g[REG_EFL] &= ~(greg_t)(RFLAGS_DF | RFLAGS_TF | RFLAGS_AC);
+    leave_to(b, uc, bt_exit_signal);
 }
 
 static void kicked(struct bt_cpu *b, ucontext_t *uc)
 {
-    greg_t *g = uc->uc_mcontext.gregs;
-    uint64_t rip = (uint64_t)g[REG_RIP];
+    uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
     b->want.kick = 1;
     *host_kick_flag(b->v) = 1;
     if (rip >= BT_CODE_ADDR && rip < BT_SCRATCH_ADDR) {
         raw_exit(b, uc, BT_EXIT_KICK);
     } else if (within(rip, bt_enter_begin, bt_enter_end) && b->enter_cpc != BT_SCRATCH_ADDR) {
-        b->fault.cpc = b->enter_cpc;
-        b->exit_arg = BT_EXIT_KICK;
-        g[REG_RIP] = (greg_t)(uintptr_t)bt_exit_abort;
-        g[REG_RSP] = (greg_t)b->host_rsp;
+        leave_to(b, uc, bt_enter_kicked);
     }
 }
 

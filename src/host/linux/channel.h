@@ -23,7 +23,10 @@
  * Before the machine starts, the host appends to the initramfs: CHANNEL_ARGV, the command and its
  * arguments, each ended by a NUL (absent: an interactive shell); CHANNEL_ENV, environment variables
  * likewise; CHANNEL_TOKEN, the token; CHANNEL_PIPES, an empty file that asks for the second list
- * above.
+ * above; CHANNEL_SHARES, three strings for each directory of the host's: the tag of its virtio-fs
+ * device, the absolute path to mount it at, and "ro" or "rw" (absent: no directories); CHANNEL_NET,
+ * one string for each network card in the order of their PCI slots, CHANNEL_NET_USER,
+ * CHANNEL_NET_TAP or CHANNEL_NET_SWITCH (absent: all are CHANNEL_NET_USER).
  *
  * Included by the program inside the guest as well: no other headers.
  */
@@ -46,5 +49,11 @@
 #define CHANNEL_ENV "ring3/env"
 #define CHANNEL_TOKEN "ring3/token"
 #define CHANNEL_PIPES "ring3/pipes"
+#define CHANNEL_SHARES "ring3/shares"
+#define CHANNEL_NET "ring3/net"
+
+#define CHANNEL_NET_USER "user"     /* DHCP, and a command waits for its answer */
+#define CHANNEL_NET_TAP "tap"       /* DHCP, and nobody waits */
+#define CHANNEL_NET_SWITCH "switch" /* no DHCP: an IPv4 link-local address made from the MAC */
 
 #endif

@@ -190,7 +190,7 @@ static void push_input(struct console *c, struct arena *a)
 {
     size_t taken = serial_push_input(&a->vm.serial, c->in + c->in_done, c->in_len - c->in_done);
     if (taken) {
-        host_kick(a->vm.vcpu[0]);
+        host_kick(0);
     }
     c->in_done += taken;
     if (c->in_done == c->in_len) {

@@ -8,6 +8,12 @@
 
 #include "dev/virtio/device.h"
 
+/* Bells have these file descriptors, in the monitor and in its vCPU tasks, which may write to no others of the kind (jail.c). */
+#define IO_BELL_FIRST 512u /* a power of two */
+#define IO_BELL_LAST 1023u
+
+#define IO_WATCHES_MAX 8u
+
 struct io_thread;
 
 /** Make the bells of d's register file (eventfds, inherited by vCPU tasks forked later). 0 or -errno. */
@@ -25,6 +31,9 @@ void io_thread_unwatch(struct io_thread *t, int fd);
 void io_thread_timer(struct io_thread *t, uint64_t when_ns, void (*fn)(void *ctx), void *ctx);
 /** Have fn(ctx) called in the thread soon, and wait until it has returned; from another thread (the monitor's loop). */
 void io_thread_call(struct io_thread *t, void (*fn)(void *ctx), void *ctx);
+/** Bell `q`, for another process to be kicked by; and: this thread does not listen to it (before start). */
+int io_thread_kick_fd(const struct io_thread *t, unsigned q);
+void io_thread_leave_kicks(struct io_thread *t, unsigned q);
 /** The thread's cpu time in ns. */
 uint64_t io_thread_cpu_ns(const struct io_thread *t);
 

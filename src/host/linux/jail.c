@@ -7,6 +7,8 @@
  */
 #include "host/linux/jail.h"
 
+#include "host/linux/io.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -64,6 +66,11 @@ int jail_enter(const int *write_fds, unsigned count)
             const struct scmp_arg_cmp fd = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)write_fds[i]};
             rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, &fd);
         }
+    }
+    if (!rc) { /* the bells of the devices */
+        const struct scmp_arg_cmp bell = {
+            .arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = (scmp_datum_t)~(uint64_t)(IO_BELL_LAST - IO_BELL_FIRST), .datum_b = IO_BELL_FIRST};
+        rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, &bell);
     }
     rc = rc ? rc : seccomp_load(ctx);
     if (ctx) {

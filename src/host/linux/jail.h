@@ -1,4 +1,4 @@
-/* The vCPU task's jail (DESIGN §4.8): what is left to it once it is set up. */
+/* The jails (DESIGN §4.8): what is left to a vCPU task, and to the monitor, once they are set up. docs/security.md says what each stops. */
 #ifndef HOST_LINUX_JAIL_H
 #define HOST_LINUX_JAIL_H
 
@@ -10,5 +10,9 @@ int jail_drop_privileges(void) MUST_CHECK;
 /** From now on this task can only map memory it already has, wait, be woken, and deal with its own children; no file can be opened, no process
  *  started, nothing executed, no socket made. Irrevocable. write_fds (count of them): where it may still write. 0 or -errno. */
 int jail_enter(const int *write_fds, unsigned count) MUST_CHECK;
+/** The monitor: all threads of this process lose what they do not need to serve devices, the console and the control socket with the files they have: no
+ *  new files, no processes, nothing executed or made executable, no new connections, signals only to `groups` (process groups, count of them) and by
+ *  descriptors it has. Irrevocable. 0 or -errno. */
+int jail_enter_monitor(const int *groups, unsigned count) MUST_CHECK;
 
 #endif

@@ -149,12 +149,17 @@ static int build_acpi(unsigned cpus, gpa_t *rsdp, struct boot_error *err)
         .cpus = cpus,
         .lapic_base = gpa(LAPIC_BASE),
         .ioapic_base = gpa(IOAPIC_BASE),
+        .ecam_base = gpa(PCI_ECAM_BASE),
+        .ecam_buses = PCI_ECAM_BUSES,
+        .mmio_base = gpa(PCI_MMIO_BASE),
+        .mmio_size = PCI_MMIO_SIZE,
         .com1_port = SERIAL_PORT,
         .com1_gsi = SERIAL_IRQ,
         .sleep_control_port = POWER_SLEEP_CONTROL,
         .sleep_status_port = POWER_SLEEP_STATUS,
         .reset_port = POWER_RESET,
         .reset_value = POWER_RESET_VALUE,
+        .power_button_gsi = VM_POWER_BUTTON_GSI,
     };
     int failed = acpi_build(&ARENA->vm.ram, &acpi, rsdp);
     if (failed) {

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "host/linux/arena.h"
 #include "host/linux/host_error.h"
+#include "host/linux/io.h"
 #include "host/linux/jail.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -35,6 +37,11 @@ _Static_assert(TASK_KICK_SIGNAL == SIGUSR2, "the number in the header");
 
 #define NS_PER_S 1000000000u
 #define STACK_SIZE 0x40000u
+
+/* This process's own view of the tasks. The monitor: descriptors of those it started, 0 where there is none; device threads read them. A vCPU task:
+ * in_task, and no descriptors. */
+static int task_fds[VM_MAX_CPUS];
+static bool in_task;
 
 static struct task_shared *task_of(const struct vcpu *v)
 {
@@ -149,19 +156,34 @@ volatile int *host_kick_flag(const struct vcpu *v)
     return &task_of(v)->kick;
 }
 
-void host_kick(struct vcpu *v)
+/* Wake task `index`, whose kick word was set just now, out of guest code. The monitor knows its tasks by descriptors: process ids in the arena are
+ * the tasks' to spoil, and could name anybody. */
+static void signal_task(unsigned index)
 {
-    struct task_shared *t = task_of(v);
+    int fd = __atomic_load_n(&task_fds[index], __ATOMIC_ACQUIRE);
+    if (fd > 0) {
+        syscall(SYS_pidfd_send_signal, fd, TASK_KICK_SIGNAL, NULL, 0);
+        return;
+    }
+    int tid = __atomic_load_n(&ARENA->task[index].tid, __ATOMIC_ACQUIRE);
+    if (in_task && tid && tid != gettid()) {
+        syscall(SYS_tgkill, tid, tid, TASK_KICK_SIGNAL); /* a task has one thread */
+    }
+}
+
+void host_kick(unsigned index)
+{
+    if (index >= VM_MAX_CPUS) {
+        return;
+    }
+    struct task_shared *t = &ARENA->task[index];
     if (__atomic_exchange_n(&t->kick, 1, __ATOMIC_SEQ_CST)) {
         return; /* whoever set it wakes the task */
     }
     if (__atomic_load_n(&t->waiting, __ATOMIC_SEQ_CST)) {
         futex(&t->kick, FUTEX_WAKE, 1, NULL);
-        return;
-    }
-    int tid = __atomic_load_n(&t->tid, __ATOMIC_ACQUIRE);
-    if (tid && tid != gettid()) {
-        syscall(SYS_tgkill, tid, tid, TASK_KICK_SIGNAL); /* a task has one thread */
+    } else {
+        signal_task(index);
     }
 }
 
@@ -316,7 +338,27 @@ NORETURN static void call_on_stack(void *top, void (*fn)(unsigned), unsigned ind
     __builtin_unreachable();
 }
 
-/* The last of set-up: no terminal, no files, the jail. Standard error stays, for messages. */
+/* Of the monitor's files only these stay: disks and connections are not the task's. 0 or -errno. */
+static int close_files(const struct vm *vm)
+{
+    const int keep[] = {STDERR_FILENO, ARENA->console_event, vm->trace ? ARENA->trace.fd : -1, vm->ram.fd};
+    unsigned next = STDERR_FILENO + 1;
+    while (next < IO_BELL_FIRST) {
+        unsigned end = IO_BELL_FIRST; /* the first to keep from `next` on */
+        for (size_t i = 0; i < ARRAY_LEN(keep); i++) {
+            if (keep[i] >= (int)next && (unsigned)keep[i] < end) {
+                end = (unsigned)keep[i];
+            }
+        }
+        if (end > next && syscall(SYS_close_range, next, end - 1, 0)) {
+            return -errno;
+        }
+        next = end + 1;
+    }
+    return syscall(SYS_close_range, IO_BELL_LAST + 1, ~0u, 0) ? -errno : 0;
+}
+
+/* The last of set-up: no terminal, the jail. Standard error stays, for messages. */
 static int shut_in(const struct vm *vm)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -339,7 +381,12 @@ NORETURN static void task_main(unsigned index)
     ev._sigev_un._tid = gettid();
     timer_t timer;
     mallopt(M_MMAP_MAX, 0); /* the heap only: what mmap would choose lies in the guest's window */
-    int err = jail_drop_privileges();
+    in_task = true;
+    memset(task_fds, 0, sizeof(task_fds)); /* the next line closes them */
+    int err = close_files(vm);
+    if (!err) {
+        err = jail_drop_privileges();
+    }
     if (!err) {
         err = timer_create(CLOCK_MONOTONIC, &ev, &timer) ? -errno : 0;
     }
@@ -375,6 +422,14 @@ pid_t task_start(unsigned index)
     }
     if (task > 0) {
         setpgid(task, task); /* in both, so that neither runs before it is done */
+        int fd = (int)syscall(SYS_pidfd_open, task, 0);
+        if (fd < 0) {
+            int err = -errno;
+            kill(task, SIGKILL);
+            waitpid(task, NULL, 0);
+            return err;
+        }
+        __atomic_store_n(&task_fds[index], fd, __ATOMIC_RELEASE);
         return task;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -389,4 +444,12 @@ pid_t task_start(unsigned index)
         _exit(1);
     }
     call_on_stack(stack + STACK_SIZE, task_main, index);
+}
+
+void task_forget(unsigned index)
+{
+    int fd = __atomic_exchange_n(&task_fds[index], 0, __ATOMIC_ACQ_REL);
+    if (fd > 0) {
+        close(fd);
+    }
 }

@@ -15,6 +15,8 @@
  * dies with the monitor, and ends by itself after the machine has ended. Returns its process id, or
  * -errno. */
 pid_t task_start(unsigned index) MUST_CHECK;
+/** The task has been waited for and no device's thread is left: forget how to signal it. Monitor. */
+void task_forget(unsigned index);
 
 /** The word that is non-zero from a kick until host_kick_clear, for a look from translated code or
  * a handler. */

@@ -1,0 +1,367 @@
+/* Implementation of blk.h.
+ *
+ * Owner of struct virtio_blk: the device's thread. Requests are handled in the order of the ring, and given back in batches: after each
+ * PUBLISH_NS at the latest, before anything that takes long (a flush), and when the ring is empty. After SLICE_NS the thread gets to look at
+ * its other bells (a reset), and comes back by the timer.
+ */
+#include "dev/virtio/blk.h"
+
+#include "base/log.h"
+#include "base/string.h"
+#include "host/host.h"
+
+#define PUBLISH_NS 100000u
+#define SLICE_NS 20000000u
+#define REPORT_NS 10000000000ull
+
+/* Features, virtio 1.2 §5.2.3. */
+#define F_SEG_MAX (1ull << 2)
+#define F_RO (1ull << 5)
+#define F_BLK_SIZE (1ull << 6)
+#define F_FLUSH (1ull << 9)
+#define F_TOPOLOGY (1ull << 10)
+#define F_MQ (1ull << 12)
+#define F_DISCARD (1ull << 13)
+#define F_WRITE_ZEROES (1ull << 14)
+
+/* What the driver must keep to (§5.2.4), and is held to. */
+#define SEG_MAX (VIRTQ_SEGMENTS_MAX - 2) /* header and status take one each */
+#define DISCARD_SECTORS_MAX 0x400000u    /* 2 GB: a hole is made at once */
+#define ZEROES_SECTORS_MAX 0x20000u      /* 64 MB: they may have to be written */
+#define RANGES_MAX 16u                   /* in one DISCARD or WRITE_ZEROES */
+#define PHYSICAL_SHIFT 3u                /* pages of 4 KB hold 2^3 sectors */
+
+enum request_type {
+    T_IN = 0,
+    T_OUT = 1,
+    T_FLUSH = 4,
+    T_GET_ID = 8,
+    T_DISCARD = 11,
+    T_WRITE_ZEROES = 13,
+};
+
+enum request_status { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+
+/* §5.2.4 "Device configuration layout"; little-endian, as this machine is. */
+struct config {
+    uint64_t capacity; /* in sectors */
+    uint32_t size_max, seg_max;
+    uint16_t cylinders;
+    uint8_t heads, sectors;
+    uint32_t blk_size;
+    uint8_t physical_block_exp, alignment_offset;
+    uint16_t min_io_size;
+    uint32_t opt_io_size;
+    uint8_t writeback, unused0;
+    uint16_t num_queues;
+    uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
+    uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
+    uint8_t write_zeroes_may_unmap, unused1[3];
+};
+_Static_assert(sizeof(struct config) <= VIRTIO_CONFIG_MAX && offsetof(struct config, opt_io_size) == 28 &&
+                   offsetof(struct config, max_discard_sectors) == 36 &&
+                   offsetof(struct config, write_zeroes_may_unmap) == 56,
+               "virtio 1.2 §5.2.4");
+
+/* §5.2.6 "Device Operation" */
+struct header {
+    uint32_t type, reserved;
+    uint64_t sector;
+};
+
+struct range {
+    uint64_t sector;
+    uint32_t sectors, flags;
+};
+#define RANGE_UNMAP 1u
+
+static void count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* ---- failures ---- */
+
+static enum request_status fail(struct virtio_blk *b, const char *what, uint64_t off, uint64_t len, int err)
+{
+    uint64_t now = host_time_ns();
+    count(&b->device.stat.errors, 1);
+    if (b->disk.failed && (b->reported_ns == 0 || now - b->reported_ns >= REPORT_NS)) {
+        b->disk.failed(b->disk.ctx, what, off, len, err, b->unreported);
+        b->reported_ns = now;
+        b->unreported = 0;
+    } else {
+        b->unreported++;
+    }
+    return S_IOERR;
+}
+
+/* The driver asked for what it must not (§5.2.6.1): its error, not the disk's. */
+static enum request_status refuse(struct virtio_blk *b)
+{
+    count(&b->device.stat.errors, 1);
+    return S_IOERR;
+}
+
+static bool in_range(const struct virtio_blk *b, uint64_t sector, uint64_t len)
+{
+    uint64_t sectors = b->disk.size / VIRTIO_BLK_SECTOR;
+    return sector <= sectors && len <= (sectors - sector) * VIRTIO_BLK_SECTOR;
+}
+
+/* ---- requests ---- */
+
+static enum request_status do_read(struct virtio_blk *b, uint64_t sector)
+{
+    uint64_t len = b->chain.in_len - 1, off = sector * VIRTIO_BLK_SECTOR;
+    if (len % VIRTIO_BLK_SECTOR || !in_range(b, sector, len)) {
+        return refuse(b);
+    }
+    if (len == 0) {
+        return S_OK;
+    }
+    unsigned n = virtq_slice(&b->chain, true, 0, len, b->data);
+    int err = b->disk.read(b->disk.ctx, off, b->data, n);
+    if (err) {
+        return fail(b, "read", off, len, err);
+    }
+    count(&b->device.stat.in_ops, 1);
+    count(&b->device.stat.in_bytes, len);
+    return S_OK;
+}
+
+static enum request_status do_flush(struct virtio_blk *b)
+{
+    int err = b->disk.flush(b->disk.ctx);
+    return err ? fail(b, "flush", 0, 0, err) : S_OK;
+}
+
+/* A driver that knows no flush expects that what was written is on the disk (§5.2.6.2). */
+static enum request_status settle(struct virtio_blk *b)
+{
+    return virtio_has(&b->device, F_FLUSH) ? S_OK : do_flush(b);
+}
+
+static enum request_status do_write(struct virtio_blk *b, uint64_t sector)
+{
+    uint64_t len = b->chain.out_len - sizeof(struct header), off = sector * VIRTIO_BLK_SECTOR;
+    if (b->disk.read_only || len % VIRTIO_BLK_SECTOR || !in_range(b, sector, len)) {
+        return refuse(b);
+    }
+    if (len == 0) {
+        return settle(b);
+    }
+    unsigned n = virtq_slice(&b->chain, false, sizeof(struct header), len, b->data);
+    int err = b->disk.write(b->disk.ctx, off, b->data, n);
+    if (err) {
+        return fail(b, "write", off, len, err);
+    }
+    count(&b->device.stat.out_ops, 1);
+    count(&b->device.stat.out_bytes, len);
+    return settle(b);
+}
+
+static enum request_status do_get_id(struct virtio_blk *b)
+{
+    uint64_t len = min_u64(b->chain.in_len - 1, VIRTIO_BLK_ID_LEN);
+    return virtq_copy_in(&b->chain, 0, b->disk.id, len) ? S_OK : refuse(b);
+}
+
+static enum request_status do_range(struct virtio_blk *b, const struct range *r, bool zeroes)
+{
+    uint64_t off = r->sector * VIRTIO_BLK_SECTOR, len = (uint64_t)r->sectors * VIRTIO_BLK_SECTOR;
+    if (r->flags & (zeroes ? ~RANGE_UNMAP : ~0u)) {
+        return S_UNSUPP;
+    }
+    if (r->sectors > (zeroes ? ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX) || !in_range(b, r->sector, len)) {
+        return refuse(b);
+    }
+    int err = zeroes ? b->disk.write_zeroes(b->disk.ctx, off, len, r->flags & RANGE_UNMAP)
+                     : b->disk.discard(b->disk.ctx, off, len);
+    return err ? fail(b, zeroes ? "write of zeros" : "discard", off, len, err) : S_OK;
+}
+
+static enum request_status do_ranges(struct virtio_blk *b, bool zeroes)
+{
+    struct range ranges[RANGES_MAX];
+    uint64_t len = b->chain.out_len - sizeof(struct header);
+    enum request_status status = S_OK;
+    if (b->disk.read_only || len == 0 || len % sizeof(struct range) || len > sizeof(ranges) ||
+        !virtq_copy_out(&b->chain, sizeof(struct header), ranges, len)) {
+        return refuse(b);
+    }
+    for (unsigned i = 0; i < len / sizeof(struct range) && status == S_OK; i++) {
+        status = do_range(b, &ranges[i], zeroes);
+    }
+    return status == S_OK ? settle(b) : status;
+}
+
+static enum request_status do_request(struct virtio_blk *b, const struct header *h)
+{
+    switch (h->type) {
+    case T_IN: return do_read(b, h->sector);
+    case T_OUT: return do_write(b, h->sector);
+    case T_FLUSH: return do_flush(b);
+    case T_GET_ID: return do_get_id(b);
+    case T_DISCARD: return do_ranges(b, false);
+    case T_WRITE_ZEROES: return do_ranges(b, true);
+    default: return S_UNSUPP;
+    }
+}
+
+/* ---- the queues ---- */
+
+struct batch {
+    uint64_t began_ns, published_ns;
+    bool pushed; /* something was, since the last publish */
+};
+
+static void publish(struct virtio_blk *b, unsigned q, struct batch *batch)
+{
+    if (batch->pushed) {
+        virtio_device_publish(&b->device, q);
+        batch->pushed = false;
+    }
+}
+
+static bool takes_long(const struct header *h)
+{
+    return h->type == T_FLUSH || h->type == T_DISCARD || h->type == T_WRITE_ZEROES;
+}
+
+/* Handle the request in b->chain and give it back. False: it is not one, and the device is broken. */
+static bool handle(struct virtio_blk *b, unsigned q, struct batch *batch)
+{
+    struct header h;
+    if (b->chain.in_len == 0 || b->chain.in_len > UINT32_MAX || !virtq_copy_out(&b->chain, 0, &h, sizeof(h))) {
+        virtio_device_break(&b->device, "a block request without header or status");
+        return false;
+    }
+    if (takes_long(&h)) {
+        publish(b, q, batch);
+    }
+    uint8_t status = (uint8_t)do_request(b, &h);
+    /* The length was checked: this cannot fail. */
+    bool told = virtq_copy_in(&b->chain, b->chain.in_len - 1, &status, 1);
+    BUG_ON(!told);
+    virtq_push(&b->device.queue[q], b->chain.head, (uint32_t)b->chain.in_len);
+    batch->pushed = true;
+    return true;
+}
+
+static void timer_fired(void *arg);
+
+static void come_back(struct virtio_blk *b, uint64_t when_ns)
+{
+    b->timer.set(b->timer.ctx, when_ns, timer_fired, b);
+}
+
+/* Whether to go on now. If not, the timer is set. */
+static bool may_go_on(struct virtio_blk *b, const struct batch *batch, uint64_t now)
+{
+    if (!b->timer.set) {
+        return true;
+    }
+    uint64_t ready = b->disk.ready_ns ? b->disk.ready_ns(b->disk.ctx) : 0;
+    if (ready > now) {
+        come_back(b, ready);
+        return false;
+    }
+    if (now - batch->began_ns >= SLICE_NS) {
+        come_back(b, now);
+        return false;
+    }
+    return true;
+}
+
+/* True: all that was there is done. */
+static bool drain(struct virtio_blk *b, unsigned q, struct batch *batch)
+{
+    for (;;) {
+        uint64_t now = host_time_ns();
+        if (now - batch->published_ns >= PUBLISH_NS) {
+            publish(b, q, batch);
+            batch->published_ns = now;
+        }
+        if (!virtq_has_work(&b->device.queue[q])) {
+            return true;
+        }
+        if (!may_go_on(b, batch, now) || !virtio_device_pop(&b->device, q, &b->chain) ||
+            !handle(b, q, batch)) {
+            return false;
+        }
+    }
+}
+
+static void blk_kick(struct virtio_device *d, unsigned q)
+{
+    struct virtio_blk *b = d->state;
+    struct virtq *queue = &d->queue[q];
+    struct batch batch = {.began_ns = host_time_ns()};
+    batch.published_ns = batch.began_ns;
+    bool more = true;
+    while (more) {
+        virtq_disable_kicks(queue);
+        more = drain(b, q, &batch);
+        publish(b, q, &batch);
+        more = more && virtq_enable_kicks(queue);
+    }
+}
+
+static void timer_fired(void *arg)
+{
+    struct virtio_blk *b = arg;
+    for (unsigned q = 0; q < b->device.queue_count; q++) {
+        virtio_device_kick(&b->device, q); /* which knows whether the device runs and the queue is there */
+    }
+}
+
+/* ---- life ---- */
+
+static void blk_start(struct virtio_device *d)
+{
+    struct virtio_blk *b = d->state;
+    b->reported_ns = 0;
+}
+
+/* Requests do not outlive the call that handles them; only the timer is left. */
+static void blk_stop(struct virtio_device *d)
+{
+    struct virtio_blk *b = d->state;
+    if (b->timer.set) {
+        come_back(b, 0);
+    }
+}
+
+static const struct virtio_ops blk_ops = {.start = blk_start, .stop = blk_stop, .kick = blk_kick};
+
+void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram, unsigned slot,
+                     unsigned queues, const struct virtio_blk_disk *disk)
+{
+    uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
+    features |= disk->read_only ? F_RO : F_DISCARD | F_WRITE_ZEROES;
+    features |= queues > 1 ? F_MQ : 0;
+    const struct config config = {
+        .capacity = disk->size / VIRTIO_BLK_SECTOR,
+        .seg_max = SEG_MAX,
+        .blk_size = VIRTIO_BLK_SECTOR,
+        .physical_block_exp = PHYSICAL_SHIFT,
+        .min_io_size = 1u << PHYSICAL_SHIFT,
+        .opt_io_size = disk->optimal / VIRTIO_BLK_SECTOR,
+        .num_queues = (uint16_t)queues,
+        .max_discard_sectors = DISCARD_SECTORS_MAX,
+        .max_discard_seg = RANGES_MAX,
+        .discard_sector_alignment = 1u << PHYSICAL_SHIFT,
+        .max_write_zeroes_sectors = ZEROES_SECTORS_MAX,
+        .max_write_zeroes_seg = RANGES_MAX,
+        .write_zeroes_may_unmap = 1,
+    };
+    *b = (struct virtio_blk){.disk = *disk};
+    virtio_device_init(&b->device, regs, ram, slot, VIRTIO_ID_BLOCK, queues, features, &config, sizeof(config),
+                       &blk_ops, b);
+}
+
+void virtio_blk_set_timer(struct virtio_blk *b, const struct virtio_blk_timer *timer)
+{
+    b->timer = *timer;
+}

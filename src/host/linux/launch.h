@@ -1,0 +1,30 @@
+/* The launcher: the process the user started, above the monitor.
+ *
+ *   ring3 run             the launcher: life and death; handles nothing that a guest made
+ *    └─ monitor           devices, console, control socket; jails itself once it is set up
+ *        └─ vCPU tasks    ...
+ *
+ * A jailed process cannot open a kernel file again, so a reboot is a new monitor, and what must look at other processes while the machine runs (CPU
+ * accounting) is done here. The launcher passes signals on, stops when the monitor stops, and ends the way it ended.
+ */
+#ifndef HOST_LINUX_LAUNCH_H
+#define HOST_LINUX_LAUNCH_H
+
+#include "base/types.h"
+
+/** What the monitor's function returns to be started again: the machine rebooted. */
+#define LAUNCH_AGAIN 256
+
+struct launch {
+    /** Runs in the child, the monitor: returns an exit status 0..255, or LAUNCH_AGAIN. boot: 0, 1, ... */
+    int (*monitor)(void *ctx, unsigned boot);
+    /** Called every period_ms in the launcher while a monitor runs; may be NULL. */
+    void (*tick)(void *ctx, int monitor_pid);
+    unsigned period_ms;
+    void *ctx;
+};
+
+/** Run it to its end. Returns the exit status; *signal is the signal that ended the monitor, or 0; -errno if the host gives no process. */
+int launch_run(const struct launch *l, int *signal) MUST_CHECK;
+
+#endif
