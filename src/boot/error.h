@@ -18,7 +18,7 @@
 #define BOOT_ENOTSUP 95 /* sound, but a kind we do not take: 32-bit, an unknown compression */
 
 struct boot_error {
-    char text[256]; /* empty while nothing failed */
+    char text[512]; /* empty while nothing failed */
 };
 
 /** Fill in the text and return -code. fmt as log_msg takes it. */

@@ -175,11 +175,6 @@ int share_create(const struct share_config *c, struct virtio_regs *regs, const s
     return 0;
 }
 
-int share_start(struct share *s)
-{
-    return io_thread_start(s->thread);
-}
-
 void share_destroy(struct share *s)
 {
     if (s->thread) {
@@ -200,7 +195,12 @@ void share_destroy(struct share *s)
     free(s);
 }
 
-const struct virtio_stat *share_stat(const struct share *s)
+struct virtio_device *share_device(struct share *s)
 {
-    return &s->device.stat;
+    return &s->device;
+}
+
+struct io_thread *share_thread(struct share *s)
+{
+    return s->thread;
 }

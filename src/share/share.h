@@ -32,10 +32,10 @@ struct share;
 /** Start virtiofsd for it and make the device in slot, with its thread. RAM exists, no vCPU task does. 0, or -1 with *err. */
 int share_create(const struct share_config *c, struct virtio_regs *regs, const struct ram *ram, unsigned slot, struct share **out,
                  struct share_error *err) MUST_CHECK;
-/** Start the device's thread: after the vCPU tasks. 0 or -errno. */
-int share_start(struct share *s) MUST_CHECK;
 void share_destroy(struct share *s);
-const struct virtio_stat *share_stat(const struct share *s);
+/** Its device and its thread, which is to be started after the vCPU tasks. */
+struct virtio_device *share_device(struct share *s);
+struct io_thread *share_thread(struct share *s);
 
 /** virtiofsd serving the directory, for share_create. *fd: the connection, *pidfd: the process. 0, or -1 with *err. */
 int share_spawn(const struct share_config *c, int *fd, int *pidfd, struct share_error *err) MUST_CHECK;

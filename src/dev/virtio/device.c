@@ -177,8 +177,13 @@ bool virtio_device_pop(struct virtio_device *d, unsigned q, struct virtq_chain *
             return false;
         }
     }
-    d->again |= 1u << q;
+    virtio_device_later(d, q);
     return false;
+}
+
+void virtio_device_later(struct virtio_device *d, unsigned q)
+{
+    d->again |= 1u << q;
 }
 
 static void interrupt(struct virtio_device *d, uint32_t cause)

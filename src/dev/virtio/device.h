@@ -70,6 +70,8 @@ void virtio_device_publish(struct virtio_device *d, unsigned q);
  *  driver is asked for kicks only when the queue was found empty here; a device that leaves chains there (no frame to put in, no room behind it)
  *  comes back by itself. */
 bool virtio_device_pop(struct virtio_device *d, unsigned q, struct virtq_chain *chain);
+/** For devices: have queue q kicked again soon, after the thread's other work. */
+void virtio_device_later(struct virtio_device *d, unsigned q);
 /** The driver broke the rules: NEEDS_RESET and an interrupt; no more calls until it resets. */
 void virtio_device_break(struct virtio_device *d, const char *why);
 /** Change the configuration space [at, at+len) and tell the driver. */
