@@ -22,10 +22,13 @@ FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 CFLAGS_FUZZ = -std=gnu11 -O1 -g $(WARN) -Isrc -Itests -D_GNU_SOURCE -fno-pie -no-pie \
     -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/boot/*.c src/x86/*.c) $(T)/unit.a
+# What is compiled anew with the sanitizers; the rest comes out of unit.a.
+FUZZ_SRC = src/base/*.c src/boot/*.c src/x86/*.c
+$(B)/fuzz/fuzz_virtq $(B)/fuzz/fuzz_devices: FUZZ_SRC = src/base/*.c src/vm/bus.c src/dev/pci/*.c src/dev/virtio/*.c
+$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h src/base/*.c src/boot/*.c src/x86/*.c src/dev/*/*.[ch]) $(T)/unit.a
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
-	$(Q)clang $(CFLAGS_FUZZ) -o $@ $< tests/unit/fake_host.c src/base/*.c src/boot/*.c src/x86/*.c $(T)/unit.a $(LIBS_RING3)
+	$(Q)clang $(CFLAGS_FUZZ) -o $@ $< tests/unit/fake_host.c $(wildcard $(FUZZ_SRC)) $(T)/unit.a $(LIBS_RING3)
 fuzzers: $(FUZZERS)
 fuzz:
 	tools/setup fuzz

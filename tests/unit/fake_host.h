@@ -1,5 +1,6 @@
 /* A host for unit tests: time stands still unless the test moves it, and everything said to the
- * host is remembered. Implements group 1 of host.h (time, kicks, waiting, console).
+ * host is remembered. Implements group 1 of host.h (time, kicks, waiting, console) and what it
+ * offers to devices.
  */
 #ifndef TESTS_FAKE_HOST_H
 #define TESTS_FAKE_HOST_H
@@ -9,7 +10,11 @@
 #include "host/host.h"
 #include "vm/vm.h"
 
+#define FAKE_BELLS 16u
+#define FAKE_DISCARDS 64u
+
 struct fake_host {
+    struct vm *vm;                     /* of the last fake_vm_create; NULL: none, and no RAM */
     uint64_t time_ns, wall_ns, tsc;
     uint64_t timer_ns[VM_MAX_CPUS];    /* last host_timer_set, 0 = cancelled */
     unsigned timer_sets[VM_MAX_CPUS];
@@ -21,6 +26,12 @@ struct fake_host {
     size_t console_len;
     char last_log[512];
     char last_panic[512];
+    unsigned bells[FAKE_BELLS];        /* host_notify calls, by bell */
+    unsigned device_interrupts;        /* host_device_interrupt calls */
+    struct {
+        uint64_t off, len;
+    } discard[FAKE_DISCARDS];          /* host_ram_discard, the first of them */
+    unsigned discards;
     jmp_buf *panic;                    /* where host_panic goes; NULL: abort */
     void (*on_wait)(struct vcpu *v);   /* called by host_wait when no kick is there */
 };
