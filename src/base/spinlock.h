@@ -1,7 +1,8 @@
 /* A lock that is spun on, for state in the arena which several vCPU tasks change.
  *
- * Held for a few instructions, never while guest code runs. A waiter can only be another vCPU task of the same machine: the monitor takes none of
- * these locks, so a task that was taken over by its guest stops nobody but its own machine.
+ * Held for a few instructions, never while guest code runs. A waiter can only be another vCPU task
+ * of the same machine: the monitor takes none of these locks, so a task that was taken over by its
+ * guest stops nobody but its own machine.
  */
 #ifndef BASE_SPINLOCK_H
 #define BASE_SPINLOCK_H

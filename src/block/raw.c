@@ -192,7 +192,7 @@ static int open_file(const char *path, bool read_only, struct block_error *err)
     }
     switch (errno) {
     case ENOENT:
-        return block_fail_gone(err, "%s: no such file: make it with ring3 image create", path);
+        return block_fail_gone(err, "%s: no such file", path);
     case ENXIO:
     case EIO:
     case ENODEV:

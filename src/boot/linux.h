@@ -33,16 +33,16 @@ struct boot_config {
     unsigned reserved_count; /* up to BOOT_MAX_RESERVED */
 };
 
-/** Initial state of the boot processor. All other general registers are 0, RFLAGS is 2, the IDT is
- *  empty (limit 0): a fault before the kernel has its own is a triple fault. */
+/** Initial state of the boot processor, as far as it depends on what lies in memory; the rest is
+ *  vcpu_set_entry64's. The IDT is empty: a fault before the kernel has its own is a triple fault. */
 struct boot_entry {
     uint64_t rip;
     uint64_t rsi; /* boot_params */
     uint64_t rsp; /* top of one page of stack */
-    uint64_t cr0, cr3, cr4, efer;
+    uint64_t cr3;
     uint64_t gdt_base;
     uint16_t gdt_limit;
-    uint16_t cs, ds; /* ds for ES and SS as well; FS and GS are 0 */
+    uint16_t cs, ds; /* ds for all but CS */
 };
 
 /** The place for an initrd of len bytes: the highest page-aligned one below the end of low RAM and

@@ -32,6 +32,7 @@
 #define BT_FPU_IDLE 312
 #define BT_SEL 316
 #define BT_XSAVE_PTR 328
+#define BT_FAULT_CPC 352
 
 /* exit_arg: kind in the top nibble, an index below. */
 #define BT_EXIT_LINK 0x00000000
@@ -142,10 +143,11 @@ static inline bool bt_in_window(uint64_t gva, uint64_t len)
 
 /* ---- entry.S ---- */
 
-/** Load the guest's registers from b, jump to b->enter_cpc, return when translated code leaves; b->exit_arg tells why. */
+/** Load the guest's registers from b, jump to b->enter_cpc, return when translated code leaves; b->exit_arg tells why.
+ *  A kick that has come since b->pending was cleared is a BT_EXIT_KICK at enter_cpc; scratch code runs to its end all the same. */
 void bt_enter(struct bt_cpu *b);
-extern const char bt_enter_begin[], bt_enter_end[]; /* only reads bt_cpu: can be broken off or restarted */
-extern const char bt_exit_abort[];    /* return from bt_enter without having entered */
+extern const char bt_enter_begin[], bt_enter_end[]; /* only reads bt_cpu: can be broken off */
+extern const char bt_enter_kicked[];  /* the signal handler breaks it off so: kicked before the instruction at enter_cpc */
 extern const char bt_exit[];          /* translated code jumps here with exit_arg set */
 extern const char bt_exit_indirect[]; /* ...here with the guest target in RCX, RAX and RCX spilled */
 extern const char bt_exit_signal[];   /* the signal handler resumes here after filling b */
@@ -197,13 +199,19 @@ bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exceptio
 /** Whether #GP(0) at v->rip, raised for a non-canonical address, is really #SS(0): VEC_SS for an operand addressed through RSP or RBP or
  *  implied by the stack, else VEC_GP. SDM 3 §6.15 "Interrupt 12: Stack Fault Exception". */
 uint8_t bt_general_vector(struct bt_cpu *b);
-/** Run one instruction with a memory operand whose address cannot be used directly (user half, device, page crossing), v precise. True:
- *  done, v advanced past it. False: *ex to inject. */
-bool bt_soft_execute(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
-/** Same for string instructions. */
+/** Run the instruction at v->rip, with a memory operand whose address cannot be used directly (user half, device, page crossing), v
+ *  precise. True: done, v advanced past it. False: *ex to inject. */
+bool bt_soft_execute(struct bt_cpu *b, struct vcpu_exception *ex);
+/** Same for the XSAVE, XRSTOR, FXSAVE family, through a bounce buffer. */
+bool bt_soft_xsave(struct bt_cpu *b, struct vcpu_exception *ex);
+/** Same for string instructions: `in` is the one at v->rip. True with v->rip left as it is: a kick or trap before the last element. */
 bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
-/** XSAVE/XRSTOR/FXSAVE family through a bounce buffer. */
-bool bt_soft_xsave(struct bt_cpu *b, const struct insn *in, struct vcpu_exception *ex);
+
+/* ---- emulate.c ---- */
+
+/** Read and decode the instruction at guest pc gpc; bytes behind it on another page are not read. False: *ex is the fault of reading
+ *  it, or #GP(0) for one that is too long. */
+bool bt_fetch(struct bt_cpu *b, uint64_t gpc, struct insn *in, uint8_t bytes[INSN_MAX_LEN], struct vcpu_exception *ex) MUST_CHECK;
 
 /* ---- stack.c ---- */
 

@@ -20,7 +20,8 @@ struct note {
     uint16_t cpc_off;
     uint16_t gpc_off;
     uint16_t spilled;
-    uint8_t fix;     /* enum note_fix */
+    uint8_t fix : 7;    /* enum note_fix */
+    uint8_t shadow : 1; /* that instruction follows an STI */
     int8_t arg;
 };
 
@@ -29,7 +30,7 @@ enum note_fix {
     FIX_RSP_ADD,      /* RSP += arg */
     FIX_STRING,       /* arg bit 0: RDI, bit 1: RSI hold host form: subtract R */
     FIX_RSP_IN_REG,   /* guest RSP is the plain value of register arg */
-    FIX_LANDING_PC,   /* landing: guest pc = RCX */
+    FIX_LANDING_PC,   /* an indirect branch, in its own code or in a landing: guest pc = RCX */
     FIX_LANDING_DIFF, /* landing: guest pc = block's gpc + RCX */
 };
 
@@ -146,7 +147,8 @@ void cache_verify_vpages(struct cache *c, bool include_global);
 bool cache_is_soft(const struct cache *c, uint64_t gpc);
 void cache_add_soft(struct cache *c, uint64_t gpc);
 
-/** Precise guest state at cpc from the raw registers in b->gpr: fixes registers in place, sets v->rip. False: cpc is no block's. */
+/** Precise guest state at cpc from the raw registers in b->gpr: fixes registers in place, sets v->rip and v->irq_shadow. True: the
+ *  instruction at v->rip was not begun, or starts again. False: a branch to there has just been carried out (or cpc is no block's). */
 bool cache_recover(struct cache *c, uint64_t cpc);
 /** Guest pc of the instruction at cpc (no state changed), 0 if unknown. */
 uint64_t cache_guest_pc(const struct cache *c, uint64_t cpc);

@@ -426,7 +426,7 @@ static bool do_xsetbv(struct ctx *c)
 static bool do_xsave(struct ctx *c)
 {
     c->v->rip = c->gpc;
-    return bt_soft_xsave(c->b, c->in, &c->ex);
+    return bt_soft_xsave(c->b, &c->ex);
 }
 
 static bool do_vmcall(struct ctx *c)
@@ -505,8 +505,6 @@ static enum bt_next sti_callout(struct ctx *c)
 {
     cache_recover(c->b->cache, c->resume - 1u);
     bt_pull(c->b);
-    c->v->rip = c->gpc + c->in->len;
-    c->v->irq_shadow = true;
     return BT_DISPATCH;
 }
 
@@ -519,6 +517,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
     cache_recover(b->cache, co->resume - 1u);
     bt_pull(b);
     c->v->rip = c->gpc + c->in->len;
+    c->v->irq_shadow = false; /* it ends with this instruction */
     int64_t bit_off = bt_bit_offset(c->v, c->in);
     uint64_t ea = callout_ea(c);
     unsigned access = c->in->mem_write ? MMU_WRITE : MMU_READ;
@@ -546,7 +545,7 @@ static enum bt_next soft_callout(struct ctx *c, const struct callout *co)
         return bt_inject(b, &c->ex);
     }
     bool state = c->in->cls == CLS_XSAVE || c->in->cls == CLS_XRSTOR;
-    bool done = state ? bt_soft_xsave(b, c->in, &c->ex) : bt_soft_execute(b, c->in, &c->ex);
+    bool done = state ? bt_soft_xsave(b, &c->ex) : bt_soft_execute(b, &c->ex);
     return done ? BT_DISPATCH : bt_inject(b, &c->ex);
 }
 

@@ -67,45 +67,24 @@ static bool do_far(struct ctx *c)
     return c->in->cls == CLS_JMP_FAR ? vcpu_far_jump(c->v, sel, off, &c->ex) : vcpu_far_call(c->v, n, sel, off, &c->ex);
 }
 
-static bool do_ret(struct ctx *c)
+static bool do_jmp_indirect(struct ctx *c)
 {
-    uint64_t target;
-    c->next = BT_DISPATCH;
-    if (!mmu_read(c->v, c->v->gpr[RSP], &target, 8, MMU_READ, &c->ex)) {
-        return false;
-    }
-    c->v->gpr[RSP] += 8 + (c->in->imm_len ? (uint64_t)(c->in->imm & 0xffff) : 0);
-    c->v->rip = target;
-    return true;
-}
-
-static bool do_near_indirect(struct ctx *c)
-{
-    uint64_t target = 0, back = c->v->rip;
+    uint64_t target = 0;
     c->next = BT_DISPATCH;
     if (!c->in->mem) {
         target = c->v->gpr[c->in->rm];
     } else if (!bt_operand_allowed(c->in, callout_ea(c), &c->ex) || !mmu_read(c->v, callout_ea(c), &target, 8, MMU_READ, &c->ex)) {
         return false;
     }
-    if (c->in->cls == CLS_CALL_IND) {
-        if (!mmu_write(c->v, c->v->gpr[RSP] - 8, &back, 8, MMU_WRITE, &c->ex)) {
-            return false;
-        }
-        c->v->gpr[RSP] -= 8;
-    }
     c->v->rip = target;
     return true;
 }
 
-static bool do_pushf(struct ctx *c)
+/* What stack.c knows. It tells #SS from #GP itself. */
+static bool do_stack(struct ctx *c)
 {
-    unsigned n = c->in->opsize;
-    uint64_t value = c->v->rflags & ~(uint64_t)(RFLAGS_RF | RFLAGS_VM);
-    if (!mmu_write(c->v, c->v->gpr[RSP] - n, &value, n, MMU_WRITE, &c->ex)) {
-        return false;
-    }
-    c->v->gpr[RSP] -= n;
+    c->v->rip = c->gpc;
+    c->next = bt_stack_execute(c->b, c->in, &c->ex) ? BT_DISPATCH : bt_inject(c->b, &c->ex);
     return true;
 }
 
@@ -128,8 +107,7 @@ static bool do_other(struct ctx *c)
 {
     c->next = BT_DISPATCH;
     if (bt_stack_handles(c->in)) {
-        c->v->rip = c->gpc;
-        return bt_stack_execute(c->b, c->in, &c->ex);
+        return do_stack(c);
     }
     if (c->in->map == 0 && c->in->encoding == INSN_LEGACY && c->in->opcode == 0x8d) {
         struct insn plain = *c->in;
@@ -140,7 +118,7 @@ static bool do_other(struct ctx *c)
     }
     if (c->in->map == 1 && c->in->encoding == INSN_LEGACY && c->in->opcode == 0xc7 && c->in->mem) { /* cmpxchg8b: no register is free */
         c->v->rip = c->gpc;
-        return bt_soft_execute(c->b, c->in, &c->ex);
+        return bt_soft_execute(c->b, &c->ex);
     }
     callout_cannot(c);
     c->next = BT_STOP;
@@ -164,12 +142,10 @@ callout_fn callout_flow_handler(uint8_t cls)
         return do_sysret;
     case CLS_JMP_FAR: case CLS_CALL_FAR:
         return do_far;
-    case CLS_RET:
-        return do_ret;
-    case CLS_JMP_IND: case CLS_CALL_IND:
-        return do_near_indirect;
-    case CLS_PUSHF:
-        return do_pushf;
+    case CLS_JMP_IND:
+        return do_jmp_indirect;
+    case CLS_CALL_IND: case CLS_RET: case CLS_PUSHF:
+        return do_stack;
     case CLS_POPF:
         return do_popf;
     case CLS_PLAIN: case CLS_FPU:

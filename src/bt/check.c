@@ -256,11 +256,18 @@ static void check_committed(const struct check *k, unsigned i, uint32_t cpc, con
     }
 }
 
+/* Through the return table, or, from a single instruction, past it to the dispatcher. */
+static bool leaves_by_table(const struct host *h)
+{
+    uint64_t target = h->cpc + h->in.len + (uint64_t)h->in.imm;
+    return h->in.cls == CLS_JMP_IND || target == bt_field(bt_exit_indirect);
+}
+
 /* A link's jump, where cache_recover takes the registers as they are; or the jump through the
  * return table. */
 static void check_leave(const struct check *k, const struct host *h)
 {
-    bool table = h->in.cls == CLS_JMP_IND;
+    bool table = leaves_by_table(h);
     uint16_t in_slots = table ? (uint16_t)(bit16(RAX) | bit16(RCX)) : 0;
     for (unsigned r = 0; r < GPR_COUNT; r++) {
         if (in_slots & bit16(r)) {
@@ -280,7 +287,7 @@ static void check_boundary(const struct check *k, unsigned i)
     uint64_t gpc = k->t->blk->gpc + n->gpc_off;
     if (leaves_for_good(k, i)) {
         check_leave(k, &k->host[i]);
-        if (k->host[i].in.cls == CLS_JMP_REL) {
+        if (!leaves_by_table(&k->host[i])) {
             return; /* recovered through the link */
         }
     }

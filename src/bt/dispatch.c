@@ -31,6 +31,7 @@ CHECK(BT_VSYS, vsys);
 CHECK(BT_FPU_IDLE, fpu_idle);
 CHECK(BT_SEL, sel);
 CHECK(BT_XSAVE_PTR, xsave);
+CHECK(BT_FAULT_CPC, fault.cpc);
 _Static_assert(sizeof(struct bt_cpu) < BT_RETTAB_ADDR - BT_CPU_ADDR, "bt_cpu fits below the return table");
 
 void bt_pull(struct bt_cpu *b)
@@ -200,8 +201,16 @@ static uint32_t go_to(struct bt_cpu *b, uint64_t gpc, uint32_t *block, enum bt_n
     return 0;
 }
 
+/* Kicked at cpc in a run that began at guest pc `start`: v precise. */
+static enum bt_next kicked_at(struct bt_cpu *b, uint64_t cpc, uint64_t start)
+{
+    bool again = cache_recover(b->cache, cpc) && b->v->rip == start;
+    bt_pull(b);
+    return again ? BT_RETRY : BT_DISPATCH;
+}
+
 /* A callout happened: what cpc to enter next, or 0 with *next. */
-static uint32_t after_callout(struct bt_cpu *b, struct callout *c, enum bt_next *next)
+static uint32_t after_callout(struct bt_cpu *b, struct callout *c, uint64_t start, enum bt_next *next)
 {
     uint32_t generation = b->cache->generation, index = (uint32_t)(c - b->cache->callout);
     *next = bt_callout(b, c);
@@ -213,11 +222,7 @@ static uint32_t after_callout(struct bt_cpu *b, struct callout *c, enum bt_next 
     if (alive && !b->want.kick) {
         return (uint32_t)b->enter_cpc;
     }
-    *next = BT_DISPATCH;
-    if (generation == b->cache->generation) { /* as if kicked just there */
-        cache_recover(b->cache, b->enter_cpc);
-        bt_pull(b);
-    }
+    *next = generation == b->cache->generation ? kicked_at(b, b->enter_cpc, start) : BT_DISPATCH;
     return 0;
 }
 
@@ -272,7 +277,7 @@ static enum bt_next run_kernel(struct bt_cpu *b, unsigned max_insns)
         }
         case BT_EXIT_CALLOUT:
             b->stats.callouts++;
-            cpc = after_callout(b, &b->cache->callout[index], &next);
+            cpc = after_callout(b, &b->cache->callout[index], start, &next);
             break;
         case BT_EXIT_FAULT: {
             uint64_t at = b->fault.cpc;
@@ -282,9 +287,7 @@ static enum bt_next run_kernel(struct bt_cpu *b, unsigned max_insns)
         }
         default: /* BT_EXIT_KICK */
             b->stats.exits_kick++;
-            cache_recover(b->cache, b->fault.cpc);
-            bt_pull(b);
-            return b->v->rip == start ? BT_RETRY : BT_DISPATCH;
+            return kicked_at(b, b->fault.cpc, start);
         }
     }
     return next;

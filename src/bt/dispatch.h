@@ -12,7 +12,7 @@ enum engine_exit bt_run(struct vcpu *v);
 /** Run exactly one kernel instruction at v->rip. v precise before and after. */
 enum bt_next bt_step(struct bt_cpu *b);
 
-/* ---- emulate.c ---- */
+/* ---- emulate.c; bt.h has bt_fetch ---- */
 
 /** Carry out the instruction at v->rip in C (a write to the code page it runs from, an odd operand); delivers its fault. */
 enum bt_next bt_emulate_one(struct bt_cpu *b);

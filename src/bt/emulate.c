@@ -4,18 +4,28 @@
 #include "mmu/mmu.h"
 #include "vm/vm.h"
 
+bool bt_fetch(struct bt_cpu *b, uint64_t gpc, struct insn *in, uint8_t bytes[INSN_MAX_LEN], struct vcpu_exception *ex)
+{
+    size_t here = min_u64(PAGE_SIZE - (gpc & PAGE_MASK), INSN_MAX_LEN), left = INSN_MAX_LEN - here;
+    if (!mmu_read(b->v, gpc, bytes, here, MMU_EXEC, ex)) {
+        return false;
+    }
+    enum insn_status status = insn_decode(in, bytes, here);
+    if (status == INSN_SHORT && left) {
+        if (!mmu_read(b->v, gpc + here, bytes + here, left, MMU_EXEC, ex)) {
+            return false;
+        }
+        status = insn_decode(in, bytes, INSN_MAX_LEN);
+    }
+    *ex = (struct vcpu_exception){.vector = VEC_GP, .has_error = true};
+    return status == INSN_OK;
+}
+
 static bool decode_gpc(struct bt_cpu *b, uint64_t gpc, struct insn *in)
 {
     uint8_t bytes[INSN_MAX_LEN];
     struct vcpu_exception ex;
-    size_t here = PAGE_SIZE - (gpc & PAGE_MASK), n = INSN_MAX_LEN;
-    if (!mmu_read(b->v, gpc, bytes, here < n ? here : n, MMU_EXEC, &ex)) {
-        return false;
-    }
-    if (here < n && !mmu_read(b->v, gpc + here, bytes + here, n - here, MMU_EXEC, &ex)) {
-        n = here;
-    }
-    return insn_decode(in, bytes, n) == INSN_OK;
+    return bt_fetch(b, gpc, in, bytes, &ex);
 }
 
 static bool decode_at(struct bt_cpu *b, struct insn *in)
@@ -45,13 +55,13 @@ enum bt_next bt_emulate_one(struct bt_cpu *b)
         return bt_soft_string(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     if (in.cls == CLS_XSAVE || in.cls == CLS_XRSTOR) {
-        return bt_soft_xsave(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
+        return bt_soft_xsave(b, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     if (bt_stack_handles(&in)) {
         return bt_stack_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     if (in.mem && (in.mem_read || in.mem_write)) {
-        return bt_soft_execute(b, &in, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
+        return bt_soft_execute(b, &ex) ? BT_DISPATCH : bt_inject(b, &ex);
     }
     return unsupported(b, "no memory operand");
 }

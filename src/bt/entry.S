@@ -2,8 +2,8 @@
  *
  * bt_enter is an ordinary C function to its caller. It parks the callee-saved registers on the host stack, loads the guest's
  * registers from struct bt_cpu and jumps to enter_cpc. Translated code leaves by storing exit_arg and jumping to bt_exit, which is
- * where bt_enter returns. The stretch between bt_enter_begin and bt_enter_end only reads bt_cpu, so a signal that finds us there can
- * start it again at bt_enter_restart.
+ * where bt_enter returns. The stretch between bt_enter_begin and bt_enter_end only reads bt_cpu, so a kick that finds us there breaks it
+ * off; one that came before has left its mark, which is looked for first. So no kick is lost, however long the guest then stays.
  */
 #include "bt/bt.h"
 
@@ -25,7 +25,9 @@ bt_enter:
     mov [F(BT_HOST_RSP)], rsp
     .globl bt_enter_begin
 bt_enter_begin:
-    mov rsp, [F(BT_HOST_RSP)]
+    cmp byte ptr [F(BT_PENDING)], 0 /* want.kick */
+    jne 3f
+4:
     cmp dword ptr [F(BT_FPU_IDLE)], 0
     jne 1f
     mov rcx, [F(BT_XSAVE_PTR)]
@@ -56,6 +58,17 @@ bt_enter_begin:
     jmp qword ptr [F(BT_ENTER_CPC)]
     .globl bt_enter_end
 bt_enter_end:
+
+3:
+    cmp qword ptr [F(BT_ENTER_CPC)], BT_SCRATCH_ADDR
+    je 4b
+    /* The registers may not be the guest's yet. */
+    .globl bt_enter_kicked
+bt_enter_kicked:
+    mov rax, [F(BT_ENTER_CPC)]
+    mov [F(BT_FAULT_CPC)], rax
+    mov dword ptr [F(BT_EXIT_ARG)], BT_EXIT_KICK
+    jmp 5f
 
     /* An indirect branch whose table entry did not match: the target is in RCX, RAX and RCX are in their spill slots. */
     .globl bt_exit_indirect
@@ -96,9 +109,7 @@ bt_exit_signal:
     mov eax, -1
     mov edx, -1
     xsave64 [rcx]
-    /* From here when bt_enter was broken off: the registers may not be the guest's yet. */
-    .globl bt_exit_abort
-bt_exit_abort:
+5:
     fninit
     push 0x1f80
     ldmxcsr [rsp]

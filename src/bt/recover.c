@@ -49,9 +49,6 @@ static void apply_fix(struct bt_cpu *b, const struct block *blk, const struct no
         b->gpr[RDI] -= (n->arg & 1) ? BT_R : 0;
         b->gpr[RSI] -= (n->arg & 2) ? BT_R : 0;
         break;
-    case FIX_RSP_IN_REG:
-        b->gpr[RSP] = b->gpr[n->arg] + BT_R;
-        break;
     case FIX_LANDING_PC:
         b->v->rip = rcx;
         break;
@@ -72,9 +69,10 @@ bool cache_recover(struct cache *c, uint64_t cpc)
     }
     const struct block *blk = &c->block[i];
     const struct link *l = exit_at(c, blk, cpc);
+    b->v->irq_shadow = false;
     if (l) { /* nothing is spilled at an exit; a call's push is done */
         b->v->rip = l->target_gpc;
-        return true;
+        return false;
     }
     const struct note *n = find_note(c, blk, cpc);
     uint64_t rcx = b->gpr[RCX];
@@ -85,10 +83,11 @@ bool cache_recover(struct cache *c, uint64_t cpc)
         }
     }
     b->v->rip = blk->gpc + n->gpc_off;
+    b->v->irq_shadow = n->shadow;
     if (n->fix == FIX_RSP_IN_REG) {
         b->gpr[RSP] = in_reg + BT_R;
     } else {
         apply_fix(b, blk, n, rcx);
     }
-    return true;
+    return n->fix != FIX_LANDING_PC && n->fix != FIX_LANDING_DIFF;
 }

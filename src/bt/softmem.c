@@ -111,27 +111,6 @@ bool bt_operand_allowed(const struct insn *in, uint64_t ea, struct vcpu_exceptio
     return false;
 }
 
-/* The instruction at v->rip, read and decoded again. */
-static bool refetch(struct bt_cpu *b, struct insn *in, uint8_t bytes[INSN_MAX_LEN], struct vcpu_exception *ex)
-{
-    size_t n = INSN_MAX_LEN;
-    size_t here = PAGE_SIZE - (b->v->rip & PAGE_MASK);
-    if (!mmu_read(b->v, b->v->rip, bytes, here < n ? here : n, MMU_EXEC, ex)) {
-        return false;
-    }
-    if (here < n && insn_decode(in, bytes, here) != INSN_OK) {
-        if (!mmu_read(b->v, b->v->rip + here, bytes + here, n - here, MMU_EXEC, ex)) {
-            return false;
-        }
-        here = n;
-    }
-    if (insn_decode(in, bytes, here < n ? here : n) != INSN_OK) {
-        *ex = (struct vcpu_exception){.vector = VEC_GP, .has_error = true};
-        return false;
-    }
-    return true;
-}
-
 /* Registers the instruction leaves alone, for the operand's address and for RSP's stand-in. */
 static unsigned pick(const struct insn *in, unsigned avoid)
 {
@@ -253,12 +232,11 @@ static bool locate(struct bt_cpu *b, uint64_t ea, unsigned size, unsigned access
     return true;
 }
 
-bool bt_soft_execute(struct bt_cpu *b, const struct insn *hint, struct vcpu_exception *ex)
+bool bt_soft_execute(struct bt_cpu *b, struct vcpu_exception *ex)
 {
     struct insn in;
     uint8_t bytes[INSN_MAX_LEN];
-    (void)hint;
-    if (!refetch(b, &in, bytes, ex)) {
+    if (!bt_fetch(b, b->v->rip, &in, bytes, ex)) {
         return false;
     }
     struct vcpu *v = b->v;
@@ -315,12 +293,11 @@ static unsigned xsave_span(const struct bt_cpu *b, const struct insn *in)
     return out[1] < sizeof(b->bounce) ? out[1] : (unsigned)sizeof(b->bounce);
 }
 
-bool bt_soft_xsave(struct bt_cpu *b, const struct insn *hint, struct vcpu_exception *ex)
+bool bt_soft_xsave(struct bt_cpu *b, struct vcpu_exception *ex)
 {
     struct insn in;
     uint8_t bytes[INSN_MAX_LEN];
-    (void)hint;
-    if (!refetch(b, &in, bytes, ex)) {
+    if (!bt_fetch(b, b->v->rip, &in, bytes, ex)) {
         return false;
     }
     uint64_t ea = bt_effective_address(b->v, &in, b->v->rip + in.len);

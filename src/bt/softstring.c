@@ -202,7 +202,7 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
         s.src += in->seg == SEG_FS || in->seg == SEG_GS ? v->seg[in->seg].base : 0;
         s.dst = v->gpr[RDI] & s.mask;
         if (!step(&s, count, ex)) {
-            v->rflags = flags; /* a fault leaves them as before the first element: SDM 2 "REP" */
+            v->rflags = flags; /* a fault leaves them as before the first element: SDM 2 "REPE/REPNE" */
             return false;
         }
         bool zf = v->rflags & RFLAGS_ZF;
@@ -210,7 +210,8 @@ bool bt_soft_string(struct bt_cpu *b, const struct insn *in, struct vcpu_excepti
             break;
         }
         if ((b->want.kick || trapped) && (v->gpr[RCX] & s.mask)) {
-            return true; /* interrupted: the instruction starts again with what is left */
+            v->rflags = flags; /* measured: an interrupt leaves them, too */
+            return true; /* the instruction starts again with what is left */
         }
     }
     v->rip += in->len;

@@ -12,11 +12,13 @@
 
 void tr_mark(struct tr *t)
 {
+    bool shadow = t->committed ? t->in->cls == CLS_STI : t->after_sti;
     struct note n = {
         .cpc_off = (uint16_t)(emit_pos(&t->e) - t->blk->cpc),
         .gpc_off = (uint16_t)((t->committed ? t->next : t->gpc) - t->blk->gpc),
         .spilled = t->spilled,
         .fix = t->fix,
+        .shadow = shadow,
         .arg = t->fix_arg,
     };
     struct note *last = &t->c->note[t->c->note_count - 1];
@@ -246,11 +248,13 @@ static void tr_run(struct tr *t, const uint8_t *page, unsigned max_insns)
             t->blk->page[1] = second;
         }
         t->next = t->gpc + in.len;
+        t->last = n + 1 == max_insns || align_down(t->next, PAGE_SIZE) != page_gva;
         t->soft = cache_is_soft(t->c, t->gpc);
         uint32_t from = emit_pos(&t->e);
         tr_insn(t);
         check_expansion(t, from);
         t->gpc = t->next;
+        t->after_sti = in.cls == CLS_STI;
         t->b->stats.insns++;
     }
     t->blk->guest_len = (uint16_t)(t->gpc - t->blk->gpc);
@@ -281,7 +285,7 @@ uint32_t translate(struct bt_cpu *b, uint64_t gpc, unsigned max_insns, bool sing
     struct block *blk = &c->block[index];
     *blk = (struct block){.gpc = gpc, .cpc = (uint32_t)(uintptr_t)c->code_next, .notes = c->note_count,
                           .first_link = c->link_count, .page = {ppn, ppn}};
-    struct tr t = {.b = b, .c = c, .blk = blk, .index = index, .gpc = gpc, .e = {c->code_next}};
+    struct tr t = {.b = b, .c = c, .blk = blk, .index = index, .gpc = gpc, .single = single, .e = {c->code_next}};
     tr_run(&t, b->v->vm->ram.base + off, max_insns);
     tr_stubs(&t);
     blk->code_len = emit_pos(&t.e) - blk->cpc;

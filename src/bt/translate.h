@@ -21,6 +21,9 @@ struct tr {
     const uint8_t *bytes;    /* of the current instruction, and `avail` in all */
     size_t avail;
     bool soft;               /* its memory operand goes through the software TLB */
+    bool single;             /* a block of one instruction, for single-stepping */
+    bool last;               /* the block ends with the current instruction */
+    bool after_sti;          /* the one before it was STI: no interrupt comes between them */
     bool ended;              /* the block is complete */
     bool fpu_acquired;
     uint16_t spilled;

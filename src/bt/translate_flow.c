@@ -48,9 +48,14 @@ static void tr_push_return(struct tr *t)
     }
 }
 
-/* The guest target is in RCX; RAX and RCX are spilled. */
+/* The guest target is in RCX; RAX and RCX are spilled. Another block is not gone on to from a single instruction. */
 static void tr_jmp_table(struct tr *t)
 {
+    t->ended = true;
+    if (t->single) {
+        emit_jmp(&t->e, bt_field(bt_exit_indirect));
+        return;
+    }
     emit_u8(&t->e, 0x0f); /* movzx eax, cx */
     emit_u8(&t->e, 0xb7);
     emit_u8(&t->e, 0xc1);
@@ -58,7 +63,14 @@ static void tr_jmp_table(struct tr *t)
     emit_u8(&t->e, 0x24);
     emit_u8(&t->e, 0xc5);
     emit_u32(&t->e, BT_RETTAB_ADDR);
-    t->ended = true;
+}
+
+/* From here on the branch is done: its memory operand could be what a call has just pushed. */
+static void tr_branched(struct tr *t)
+{
+    t->committed = true;
+    t->fix = FIX_LANDING_PC;
+    tr_mark(t);
 }
 
 static void tr_ret(struct tr *t)
@@ -71,9 +83,7 @@ static void tr_ret(struct tr *t)
     tr_spill(t, RCX);
     tr_spill(t, RAX);
     emit_u8(&t->e, 0x59); /* pop rcx */
-    t->fix = FIX_RSP_ADD;
-    t->fix_arg = -8;
-    tr_mark(t);
+    tr_branched(t);
     tr_jmp_table(t);
 }
 
@@ -106,6 +116,7 @@ static void tr_indirect(struct tr *t, bool call)
     }
     if (call) {
         tr_push_return(t);
+        tr_branched(t);
     }
     tr_jmp_table(t);
 }
@@ -195,6 +206,11 @@ void tr_sti(struct tr *t)
     emit_store_imm32(&t->e, bt_field(&t->b->vif), (uint32_t)RFLAGS_IF);
     t->committed = true;
     tr_mark(t);
+    if (t->last) { /* the next block would know nothing of the shadow */
+        tr_callout(t, CALLOUT_STI);
+        t->ended = true;
+        return;
+    }
     tr_spill(t, RCX);
     emit_load32_abs(&t->e, RCX, bt_field(&t->b->pending));
     emit_u8(&t->e, 0xe3); /* jrcxz over the callout */

@@ -90,7 +90,7 @@ void vcpu_set_entry64(struct vcpu *v, const struct vcpu_entry64 *e)
     v->gpr[RSP] = e->rsp;
     v->rip = e->rip;
     v->rflags = RFLAGS_FIXED;
-    v->cr0 = CR0_PG | CR0_PE | CR0_ET | CR0_NE;
+    v->cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
     v->cr3 = e->cr3;
     v->cr4 = CR4_PAE;
     v->efer = EFER_LME | EFER_LMA;

@@ -109,7 +109,8 @@ static inline bool vcpu_long64(const struct vcpu *v)
 /** INIT/power-up values for everything (SDM 3 §9.1.1), lapic and vm pointers and cpuid kept. */
 void vcpu_reset(struct vcpu *v);
 
-/** Long mode, paging on with cr3, flat CS=code_sel DS..SS=data_sel, IF=0, the state of Linux's 64-bit entry. */
+/** Long mode, paging on with cr3, CR0 also MP ET NE WP, flat CS=code_sel DS..SS=data_sel, IF=0, no IDT: the state of Linux's 64-bit
+ *  entry. */
 struct vcpu_entry64 {
     uint64_t rip, rsi, rsp, cr3;
     struct dtable gdtr;

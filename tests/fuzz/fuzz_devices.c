@@ -1,8 +1,11 @@
-/* libFuzzer over the virtio devices and their PCI transport: any register access, any rings, any order.
+/* libFuzzer over the virtio devices and their PCI transport: any register access, any rings, any
+ * order.
  *
- * The first byte chooses the device. The rest is a program of small steps: accesses of the guest to configuration space and BAR, bytes and descriptors
- * in its RAM, a whole driver start (so that inputs get somewhere), a spoilt register file (a vCPU task gone wild), the device's bells, and what happens at
- * its back end. Guest RAM lies between inaccessible pages; back ends check what they are given.
+ * The first byte chooses the device. The rest is a program of small steps: accesses of the guest to
+ * configuration space and BAR, bytes and descriptors in its RAM, a whole driver start (so that
+ * inputs get somewhere), a spoilt register file (a vCPU task gone wild), the device's bells, and
+ * what happens at its back end. Guest RAM lies between inaccessible pages; back ends check what
+ * they are given.
  */
 #include "stream.h"
 
@@ -17,7 +20,7 @@
 #define STEPS_MAX 400u
 #define SLOT 3u
 #define QUEUE_SIZE 16u
-#define RING(q) (0x10000ull + (q) * 0x4000ull)
+#define RING(q) (0x10000ull + (q)*0x4000ull)
 #define DATA 0x80000ull
 #define DISK_SIZE 0x10000u
 #define ROUNDS_MAX 64u
@@ -25,8 +28,20 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum step {
-    STEP_READ, STEP_WRITE, STEP_CONFIG, STEP_BYTES, STEP_CHAIN, STEP_INDEX, STEP_START, STEP_RESET,
-    STEP_SPOIL, STEP_CONTROL, STEP_KICK, STEP_DELIVER, STEP_BACK_END, STEPS,
+    STEP_READ,
+    STEP_WRITE,
+    STEP_CONFIG,
+    STEP_BYTES,
+    STEP_CHAIN,
+    STEP_INDEX,
+    STEP_START,
+    STEP_RESET,
+    STEP_SPOIL,
+    STEP_CONTROL,
+    STEP_KICK,
+    STEP_DELIVER,
+    STEP_BACK_END,
+    STEPS,
 };
 
 /** The machine, its one device, and the device's back end. */
@@ -68,7 +83,8 @@ static void check_vec(const struct io_vec *vec, unsigned n, uint64_t len)
     check(n <= VIRTQ_SEGMENTS_MAX);
     for (unsigned i = 0; i < n; i++) {
         const uint8_t *base = b.vm.ram.base;
-        check(vec[i].base >= base && vec[i].len <= RAM_SIZE && vec[i].base + vec[i].len <= base + RAM_SIZE);
+        check(vec[i].base >= base && vec[i].len <= RAM_SIZE &&
+              vec[i].base + vec[i].len <= base + RAM_SIZE);
         sum += vec[i].len;
     }
     check(len == UINT64_MAX || sum <= len);
@@ -95,19 +111,13 @@ static void console_event(struct stream *s)
     uint8_t bytes[300] = {0};
     uint8_t what = stream8(s);
     switch (what & 3) {
-    case 0:
-        check(virtio_console_input(&b.u.console, bytes, what) <= what);
-        break;
+    case 0: check(virtio_console_input(&b.u.console, bytes, what) <= what); break;
     case 1:
         b.room = what & 4 ? stream8(s) : 1u << 30;
         virtio_console_drained(&b.u.console);
         break;
-    case 2:
-        virtio_console_resize(&b.u.console, stream16(s), stream16(s));
-        break;
-    default:
-        b.room = what >> 2;
-        break;
+    case 2: virtio_console_resize(&b.u.console, stream16(s), stream16(s)); break;
+    default: b.room = what >> 2; break;
     }
 }
 
@@ -201,8 +211,13 @@ static void plug(uint8_t choice)
     const struct virtio_console_end end = {.write = terminal_write, .input_room = terminal_room};
     const struct virtio_blk_timer timer = {.set = set_timer};
     const struct virtio_blk_disk disk = {
-        .size = DISK_SIZE, .read_only = choice & 0x40, .read = disk_read, .write = disk_write,
-        .flush = disk_flush, .discard = disk_discard, .write_zeroes = disk_zeroes,
+        .size = DISK_SIZE,
+        .read_only = choice & 0x40,
+        .read = disk_read,
+        .write = disk_write,
+        .flush = disk_flush,
+        .discard = disk_discard,
+        .write_zeroes = disk_zeroes,
     };
     switch (choice % 4) {
     case 0:
@@ -286,7 +301,8 @@ static void bar_set(uint64_t off, unsigned size, uint64_t value)
 /* A driver that does all as it should, but for the features it takes. */
 static void start(struct stream *s)
 {
-    uint64_t features = stream8(s) | (uint64_t)(stream8(s) & 0x7f) << 8 | (stream8(s) & 1 ? VIRTIO_F_COMMON : 0);
+    uint64_t features =
+        stream8(s) | (uint64_t)(stream8(s) & 0x7f) << 8 | (stream8(s) & 1 ? VIRTIO_F_COMMON : 0);
     uint64_t config = PCI_ECAM_BASE + (SLOT << 15);
     bus_write(&b.vm.mmio, config + 0x10, 4, b.bar);
     bus_write(&b.vm.mmio, config + 4, 2, 6);
@@ -320,7 +336,8 @@ static void start(struct stream *s)
 
 static uint32_t length(struct stream *s)
 {
-    static const uint32_t usual[] = {0, 1, 4, 10, 12, 16, 17, 32, 512, 513, 1024, 4096, 8192, 65536, 0x80000, 0xfffff000};
+    static const uint32_t usual[] = {0,   1,   4,    10,   12,   16,    17,      32,
+                                     512, 513, 1024, 4096, 8192, 65536, 0x80000, 0xfffff000};
     uint8_t kind = stream8(s);
     return kind & 0x80 ? stream32(s) : usual[kind % ARRAY_LEN(usual)];
 }
@@ -335,7 +352,8 @@ static void put_desc(uint64_t table, unsigned index, uint64_t at, uint32_t len, 
     put(table + index * sizeof(d), &d, sizeof(d));
 }
 
-/* A chain, mostly sound, offered in queue q: a header of 16 bytes with small numbers, then segments, the last perhaps a status byte. */
+/* A chain, mostly sound, offered in queue q: a header of 16 bytes with small numbers, then
+ * segments, the last perhaps a status byte. */
 static void offer_chain(struct stream *s)
 {
     uint8_t how = stream8(s), count = stream8(s) % 6;
@@ -350,7 +368,8 @@ static void offer_chain(struct stream *s)
         uint8_t kind = stream8(s);
         uint64_t where = kind & 8 ? stream32(s) : DATA + (kind >> 4) * 0x1000ull;
         bool status = i + 1 == count && (how & 0x80);
-        put_desc(table, at++, where, status ? 1 : length(s), (uint16_t)((i + 1 < count ? 1 : 0) | (status ? 2 : kind & 2)));
+        put_desc(table, at++, where, status ? 1 : length(s),
+                 (uint16_t)((i + 1 < count ? 1 : 0) | (status ? 2 : kind & 2)));
     }
     if (indirect) {
         put_desc(RING(q), 0, table, at * 16u, 4);
@@ -385,7 +404,8 @@ static void access_config(struct stream *s)
     }
 }
 
-/* Any bytes anywhere in the register file, and the device's look at it. Afterwards its truth values are ones again, for the transport. */
+/* Any bytes anywhere in the register file, and the device's look at it. Afterwards its truth values
+ * are ones again, for the transport. */
 static void spoil(struct stream *s)
 {
     unsigned at = stream16(s) % sizeof(b.regs), len = 1 + stream8(s) % 32;

@@ -1,7 +1,8 @@
 /* libFuzzer over split virtqueues: any ring registers, any bytes in RAM, any order of calls.
  *
- * The input is a program of small steps: half of them change guest RAM (bytes, descriptors, heads), half call virtq.c. What must hold: a chain's
- * segments lie in RAM and add up, copies stay within them, each call ends.
+ * The input is a program of small steps: half of them change guest RAM (bytes, descriptors, heads),
+ * half call virtq.c. What must hold: a chain's segments lie in RAM and add up, copies stay within
+ * them, each call ends.
  */
 #include "stream.h"
 
@@ -14,8 +15,19 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum step {
-    STEP_BYTES, STEP_DESC, STEP_OFFER, STEP_INDEX, STEP_TABLE, STEP_INIT,
-    STEP_POP, STEP_UNPOP, STEP_PUSH, STEP_PUBLISH, STEP_KICKS, STEP_COPY, STEPS,
+    STEP_BYTES,
+    STEP_DESC,
+    STEP_OFFER,
+    STEP_INDEX,
+    STEP_TABLE,
+    STEP_INIT,
+    STEP_POP,
+    STEP_UNPOP,
+    STEP_PUSH,
+    STEP_PUBLISH,
+    STEP_KICKS,
+    STEP_COPY,
+    STEPS,
 };
 
 /** The guest's idea of its ring, and ours. */
@@ -46,7 +58,8 @@ static void put(struct bench *b, uint64_t at, const void *bytes, size_t len)
 static uint64_t address(struct stream *s)
 {
     uint8_t kind = stream8(s);
-    return kind < 0xf0 ? (uint64_t)kind * 0x400 % RAM_SIZE + (kind & 1 ? stream8(s) : 0) : stream64(s);
+    return kind < 0xf0 ? (uint64_t)kind * 0x400 % RAM_SIZE + (kind & 1 ? stream8(s) : 0)
+                       : stream64(s);
 }
 
 static void put_desc(struct bench *b, struct stream *s, uint64_t table, unsigned index)
@@ -65,14 +78,19 @@ static void put_desc(struct bench *b, struct stream *s, uint64_t table, unsigned
 static void init(struct bench *b, struct stream *s)
 {
     uint8_t kind = stream8(s);
-    b->regs = (struct virtio_queue_regs){.desc = 0x1000, .driver = 0x3000, .device = 0x4000, .size = 1u << (kind & 15), .enabled = true};
+    b->regs = (struct virtio_queue_regs){.desc = 0x1000,
+                                         .driver = 0x3000,
+                                         .device = 0x4000,
+                                         .size = 1u << (kind & 15),
+                                         .enabled = true};
     if (kind & 0x10) {
         b->regs.desc = address(s);
         b->regs.driver = address(s);
         b->regs.device = address(s);
         b->regs.size = stream16(s);
     }
-    uint64_t features = (kind & 0x20 ? VIRTIO_F_EVENT_IDX : 0) | (kind & 0x40 ? VIRTIO_F_INDIRECT_DESC : 0);
+    uint64_t features =
+        (kind & 0x20 ? VIRTIO_F_EVENT_IDX : 0) | (kind & 0x40 ? VIRTIO_F_INDIRECT_DESC : 0);
     bool ok = virtq_init(&b->q, &b->ram, &b->regs, features);
     check(ok == (b->q.size != 0));
     b->popped = false;
@@ -80,7 +98,8 @@ static void init(struct bench *b, struct stream *s)
 
 static bool in_ram(const struct bench *b, const struct io_vec *v)
 {
-    return v->base >= b->ram.base && v->len <= RAM_SIZE && v->base <= b->ram.base + RAM_SIZE - v->len;
+    return v->base >= b->ram.base && v->len <= RAM_SIZE &&
+           v->base <= b->ram.base + RAM_SIZE - v->len;
 }
 
 static void check_chain(const struct bench *b)
@@ -116,7 +135,8 @@ static void copy(struct bench *b, struct stream *s)
     uint64_t at = kind & 2 ? stream64(s) : stream16(s), len = stream16(s) % COPY_MAX;
     uint64_t total = in ? b->chain.in_len : b->chain.out_len;
     memset(bytes, 0x11, sizeof(bytes));
-    bool ok = in ? virtq_copy_in(&b->chain, at, bytes, len) : virtq_copy_out(&b->chain, at, bytes, len);
+    bool ok =
+        in ? virtq_copy_in(&b->chain, at, bytes, len) : virtq_copy_out(&b->chain, at, bytes, len);
     check(ok == (len == 0 || (at <= total && len <= total - at)));
     uint64_t want = kind & 4 ? stream64(s) : len, sum = 0;
     unsigned n = virtq_slice(&b->chain, in, at, want, vec);
@@ -140,12 +160,8 @@ static void guest_step(struct bench *b, struct stream *s, enum step step)
         put(b, at, bytes, len);
         break;
     }
-    case STEP_DESC:
-        put_desc(b, s, b->regs.desc, stream8(s));
-        break;
-    case STEP_TABLE:
-        put_desc(b, s, 0x8000 + (stream8(s) & 3) * 0x400ull, stream8(s) & 15);
-        break;
+    case STEP_DESC: put_desc(b, s, b->regs.desc, stream8(s)); break;
+    case STEP_TABLE: put_desc(b, s, 0x8000 + (stream8(s) & 3) * 0x400ull, stream8(s) & 15); break;
     case STEP_OFFER:
         word = stream8(s);
         put(b, b->regs.driver + 4 + (b->q.next_avail & (b->q.size - 1u)) * 2ull, &word, 2);
@@ -162,21 +178,15 @@ static void guest_step(struct bench *b, struct stream *s, enum step step)
 static void device_step(struct bench *b, struct stream *s, enum step step)
 {
     switch (step) {
-    case STEP_POP:
-        pop(b);
-        break;
+    case STEP_POP: pop(b); break;
     case STEP_UNPOP:
         if (b->popped) {
             virtq_unpop(&b->q);
             b->popped = false;
         }
         break;
-    case STEP_PUSH:
-        virtq_push(&b->q, stream16(s), stream32(s));
-        break;
-    case STEP_PUBLISH:
-        virtq_publish(&b->q);
-        break;
+    case STEP_PUSH: virtq_push(&b->q, stream16(s), stream32(s)); break;
+    case STEP_PUBLISH: virtq_publish(&b->q); break;
     case STEP_KICKS:
         if (stream8(s) & 1) {
             check(!virtq_enable_kicks(&b->q) || b->q.size != 0);

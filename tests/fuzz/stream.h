@@ -1,4 +1,5 @@
-/* A fuzzer's input, taken piece by piece; after its end everything is 0. And guest RAM between inaccessible pages: a stray access dies there. */
+/* A fuzzer's input, taken piece by piece; after its end everything is 0. And guest RAM between
+ * inaccessible pages: a stray access dies there. */
 #ifndef TESTS_FUZZ_STREAM_H
 #define TESTS_FUZZ_STREAM_H
 
@@ -59,7 +60,8 @@ static inline struct ram fuzz_ram(size_t size)
 {
     static uint8_t *base; /* mapped once: a fuzzer's only state */
     if (!base) {
-        uint8_t *all = mmap(NULL, size + 2 * FUZZ_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        uint8_t *all = mmap(NULL, size + 2 * FUZZ_GUARD, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (all == MAP_FAILED || mprotect(all + FUZZ_GUARD, size, PROT_READ | PROT_WRITE)) {
             abort();
         }

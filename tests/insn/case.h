@@ -63,6 +63,7 @@ struct insn_case {
     uint64_t gpr[GPR_COUNT];
     uint64_t rflags; /* arithmetic, DF, ID */
     uint64_t gs, fs; /* bases */
+    uint8_t sti;     /* KICK_INTERRUPT: offset of the STI behind which no interrupt may come */
     uint32_t fpu;    /* which of the initial FPU states */
 
     /* case_assemble makes these, for one slot. A fixed case gives bytes and length itself. */
@@ -92,6 +93,7 @@ struct result {
     uint8_t image[IMAGE_SIZE];
     uint8_t at[16];              /* native: the bytes at rip, as they were in the end */
     uint64_t page[MEMORY_PAGES]; /* 0: unchanged, else a hash of the contents */
+    bool code_changed;           /* engine: the case has written its own code */
     char why[160];
 };
 
@@ -107,6 +109,7 @@ enum kick {
     KICK_RAIN,       /* signals from another process, at any time */
     KICK_EVERYWHERE, /* run again and again, kicked before each host instruction of translated code
                         in turn */
+    KICK_INTERRUPT,  /* the same with an interrupt; what counts is where it is delivered */
 };
 
 /** What parent and children share. */
@@ -148,6 +151,9 @@ int engine_create(void);
 enum verdict { SAME, DIFFERENT, SKIPPED_NATIVE, SKIPPED_UNSUPPORTED, SKIPPED_FORBIDDEN };
 /** Compare case i's results; `why` gets the differences, one a line. */
 enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t size);
+/** Whether case i wrote to the native child's own memory: what the child did after it says nothing.
+ */
+bool case_spoils(const struct batch *b, unsigned i);
 
 /* ---- fixed.c ---- */
 

@@ -177,17 +177,21 @@ static bool privileged(const struct result *n)
     return in.cls >= CLS_INTN && !(in.cls >= CLS_MOVS && in.cls <= CLS_SCAS);
 }
 
-/* Strings with 32-bit addresses: processors differ in whether the upper halves of the registers go
- * when nothing was done. And strings that overwrite themselves. */
+/* Strings that processors carry out in their own ways: with 32-bit addresses, where the upper
+ * halves of the registers may go when nothing was done; and repeated over their own bytes, where
+ * the new ones are fetched after some element or other (an interrupt in between fetches them, too).
+ */
 static bool odd_string(const struct insn_case *c, const struct result *n, const struct result *e)
 {
     struct insn in;
-    bool own = n->page[CODE_PAGE] != e->page[CODE_PAGE];
+    bool own = e->code_changed || n->page[CODE_PAGE] != e->page[CODE_PAGE];
     for (unsigned at = 0; at < c->len; at += in.len) {
         if (insn_decode(&in, c->bytes + at, c->len - at) != INSN_OK) {
             break;
         }
-        if ((in.addrsize == 4 || own) && in.cls >= CLS_MOVS && in.cls <= CLS_SCAS) {
+        bool repeated = in.prefixes & (INSN_REP | INSN_REPNE);
+        bool odd = in.addrsize == 4 || (own && repeated);
+        if (odd && in.cls >= CLS_MOVS && in.cls <= CLS_SCAS) {
             return true;
         }
     }
@@ -208,6 +212,12 @@ static bool wild_rsp(const struct insn_case *c, const struct result *n)
     return rsp_arithmetic(c) && !(sane[0] && sane[1]);
 }
 
+bool case_spoils(const struct batch *b, unsigned i)
+{
+    const struct result *e = &b->engine[i];
+    return forbidden(b, e) && (e->error & PF_W);
+}
+
 enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t size)
 {
     const struct insn_case *c = &b->c[i];
@@ -225,9 +235,6 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
                (unsigned long long)(n->rip - c->gpc),
                e->status == RESULT_TIMEOUT ? "no end" : e->why);
         return DIFFERENT;
-    }
-    if (e->why[0]) {
-        differ(&r, "  %s\n", e->why);
     }
     compare_registers(&r, c, n, e);
     compare_image(&r, n, e);
@@ -247,6 +254,9 @@ enum verdict case_compare(const struct batch *b, unsigned i, char *why, size_t s
     }
     if (r.any && (forbidden(b, n) || forbidden(b, e))) {
         return SKIPPED_FORBIDDEN;
+    }
+    if (r.any && e->why[0]) {
+        differ(&r, "  %s\n", e->why);
     }
     return r.any ? DIFFERENT : SAME;
 }

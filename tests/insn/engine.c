@@ -7,6 +7,7 @@
 #include "host/host.h"
 #include "host/linux/arena.h"
 #include "insn/step.h"
+#include "irq/lapic.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +18,8 @@
 
 #define STACK_SIZE 0x40000u
 #define STEPS_MAX 400
+#define KICKED_NS 1000000000u /* a long loop is not run again and again for ever */
+#define INTERRUPT_VECTOR 0x40
 #define ERROR_VECTORS 0x00227d00u /* #DF #TS #NP #SS #GP #PF #AC #CP */
 
 int engine_create(void)
@@ -54,7 +57,6 @@ static void set_up_vcpu(struct vcpu *v)
     vcpu_set_entry64(v, &e);
     v->idtr = (struct dtable){.base = SYS_GVA + SYS_IDT, .limit = 0xfff};
     v->tr = (struct segment){.sel = 0x18, .attr = 0x8b, .limit = 0x67, .base = SYS_GVA + SYS_TSS};
-    v->cr0 |= CR0_MP | CR0_WP;
     v->cr4 |= CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
     v->efer |= EFER_NX | EFER_SCE;
     v->xcr0 = host_xcr0() & 0xe7;
@@ -112,6 +114,7 @@ static void run_once(struct batch *b, struct vcpu *v, struct result *r)
         r->status = RESULT_VM_FAILED;
         snprintf(r->why, sizeof(r->why), "%.150s", vm->reason);
     }
+    r->code_changed = layout_slot_changed(vm->ram.base, &b->c[i], i);
     layout_collect(vm->ram.base, &b->c[i], i, false, r->page);
     if (how != ENGINE_HALTED) {
         b->engine[i] = *r;
@@ -120,32 +123,67 @@ static void run_once(struct batch *b, struct vcpu *v, struct result *r)
     }
 }
 
-/* Again, with a kick before the first, the second, ... host instruction. A result unlike the first
- * run's is kept. */
+/* Again, with a kick before the first, the second, ... host instruction. A result that is neither
+ * like the first run's nor like the native one is kept. */
 static void run_kicked(struct batch *b, struct vcpu *v)
 {
-    static struct result kicked;
+    static struct result kicked, first;
+    static char differences[4096];
     struct result *plain = &b->engine[b->next];
-    bool self_modifying = layout_slot_changed(v->vm->ram.base, &b->c[b->next], b->next);
-    uint64_t where;
-    for (long n = 0; n < STEPS_MAX && plain->status == RESULT_TRAP; n++) {
-        if (self_modifying) {
+    uint64_t where, end = host_time_ns() + KICKED_NS;
+    for (long n = 0; n < STEPS_MAX && plain->status == RESULT_TRAP && host_time_ns() < end; n++) {
+        if (plain->code_changed) {
             engine_bt.ram_written(v->vm, gpa(layout_slot(b->next)), SLOT_CODE);
         }
         memset(&kicked, 0, sizeof(kicked));
-        step_arm(n);
+        step_arm(n, 0);
         run_once(b, v, &kicked);
         if (!step_disarm(&where)) {
             return;
         }
-        if (memcmp(&kicked, plain, sizeof(kicked))) {
-            *plain = kicked;
-            snprintf(plain->why, sizeof(plain->why),
-                     "kicked before host instruction %ld, %#llx, of guest %#llx", n,
-                     (unsigned long long)where,
-                     (unsigned long long)cache_guest_pc(BT_CPU->cache, where));
+        if (memcmp(&kicked, plain, sizeof(kicked)) == 0) {
+            continue;
+        }
+        first = *plain;
+        *plain = kicked;
+        snprintf(plain->why, sizeof(plain->why),
+                 "kicked before host instruction %ld, %#llx, of guest %#llx", n,
+                 (unsigned long long)where,
+                 (unsigned long long)cache_guest_pc(BT_CPU->cache, where));
+        if (case_compare(b, b->next, differences, sizeof(differences)) == DIFFERENT) {
             return;
         }
+        *plain = first;
+    }
+}
+
+/* Again, with an interrupt before each host instruction in turn: STI holds it back for one guest
+ * instruction more. A place where it does not is noted as `why`. */
+static void run_interrupted(struct batch *b, struct vcpu *v)
+{
+    const struct insn_case *c = &b->c[b->next];
+    struct result *plain = &b->engine[b->next];
+    struct result interrupted;
+    uint64_t where;
+    unsigned delivered = 0;
+    bool fired = true;
+    for (long n = 0; n < STEPS_MAX && fired && !plain->why[0]; n++) {
+        lapic_reset(v->lapic);
+        v->lapic->svr = 0x1ff;
+        memset(&interrupted, 0, sizeof(interrupted));
+        step_arm(n, INTERRUPT_VECTOR);
+        run_once(b, v, &interrupted);
+        fired = step_disarm(&where);
+        bool here = interrupted.vector == INTERRUPT_VECTOR;
+        delivered += here;
+        if ((here && interrupted.rip == c->gpc + c->sti + 1) || interrupted.status != RESULT_TRAP) {
+            snprintf(plain->why, sizeof(plain->why),
+                     "interrupted before host instruction %ld, %#llx: +%#llx", n,
+                     (unsigned long long)where, (unsigned long long)(interrupted.rip - c->gpc));
+        }
+    }
+    if (!delivered) {
+        snprintf(plain->why, sizeof(plain->why), "never interrupted");
     }
 }
 
@@ -165,6 +203,8 @@ static void run_all(void)
         run_once(batch, v, &batch->engine[batch->next]);
         if (batch->kick == KICK_EVERYWHERE) {
             run_kicked(batch, v);
+        } else if (batch->kick == KICK_INTERRUPT) {
+            run_interrupted(batch, v);
         }
     }
     engine_bt.vcpu_fini(v);

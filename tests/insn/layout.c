@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Kernel addresses are chosen so that no accidental bytes look like one. */
+/* Kernel addresses are chosen so that no accidental bytes look like one or like its native double.
+ */
 const struct region region[REGIONS] = {
     [REGION_DATA] = {0x50000000, false},
     [REGION_DATA_MID] = {0x650000000, false},
@@ -23,7 +24,7 @@ const struct region region[REGIONS] = {
 const uint64_t code_base[CODE_BASES] = {
     [CODE_LOW] = 0x4a000000,
     [CODE_MID] = 0x540000000,
-    [CODE_KERNEL] = 0xffffffff81000000,
+    [CODE_KERNEL] = 0xffffffffa7d40000,
     [CODE_VMALLOC] = 0xffffc9b26d400000,
 };
 
@@ -46,14 +47,19 @@ static bool near_kernel_thing(uint64_t gva)
     return false;
 }
 
-uint64_t layout_to_native(uint64_t value)
+static bool is_high(const struct insn_case *c)
 {
-    return near_kernel_thing(value) ? value + CASE_R : value;
+    return c->code >= CODE_KERNEL;
 }
 
-uint64_t layout_from_native(uint64_t value)
+uint64_t layout_to_native(const struct insn_case *c, uint64_t value)
 {
-    return near_kernel_thing(value - CASE_R) ? value - CASE_R : value;
+    return is_high(c) && near_kernel_thing(value) ? value + CASE_R : value;
+}
+
+uint64_t layout_from_native(const struct insn_case *c, uint64_t value)
+{
+    return is_high(c) && near_kernel_thing(value - CASE_R) ? value - CASE_R : value;
 }
 
 /* ---- the guest's tables ---- */
@@ -139,7 +145,7 @@ uint64_t layout_build_guest(uint8_t *ram)
 
 static int map_native(int fd, uint64_t gva, uint32_t off, size_t len, int prot)
 {
-    void *want = (void *)layout_to_native(gva);
+    void *want = (void *)(near_kernel_thing(gva) ? gva + CASE_R : gva);
     void *got = mmap(want, len, prot, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, off);
     return got == want ? 0 : -EEXIST;
 }
@@ -221,11 +227,27 @@ static uint32_t region_offset(uint64_t gva)
     return 0;
 }
 
+/* Addresses within the instructions: those of mov r, imm64. */
+static void move_immediates(uint8_t *code, const struct insn_case *c)
+{
+    struct insn in;
+    for (unsigned at = 0; at < c->len; at += in.len) {
+        if (insn_decode(&in, c->bytes + at, c->len - at) != INSN_OK) {
+            break;
+        }
+        uint64_t moved = layout_to_native(c, (uint64_t)in.imm);
+        unsigned to = c->start + at + in.imm_off;
+        if (in.imm_len == 8 && to + 8 <= SLOT_CODE) {
+            memcpy(code + to, &moved, 8);
+        }
+    }
+}
+
 static void apply_pokes(uint8_t *ram, const struct insn_case *c, bool native)
 {
     for (unsigned i = 0; i < c->poke_count; i++) {
         uint32_t off = region_offset(c->poke[i].gva);
-        uint64_t value = native ? layout_to_native(c->poke[i].value) : c->poke[i].value;
+        uint64_t value = native ? layout_to_native(c, c->poke[i].value) : c->poke[i].value;
         if (off) {
             memcpy(ram + off, &value, 8);
         }
@@ -240,28 +262,21 @@ void layout_reset(uint8_t *ram, const struct insn_case *c, unsigned slot, bool n
         }
     }
     slot_contents(ram + layout_slot(slot), c);
-    if (native) { /* 64-bit addresses within the instructions */
-        for (unsigned i = 0; i + 8 <= c->len && c->start + i + 8 <= SLOT_CODE; i++) {
-            uint64_t value;
-            memcpy(&value, c->bytes + i, 8);
-            uint64_t moved = layout_to_native(value);
-            if (moved != value) {
-                memcpy(ram + layout_slot(slot) + c->start + i, &moved, 8);
-            }
-        }
+    if (native) {
+        move_immediates(ram + layout_slot(slot), c);
     }
     apply_pokes(ram, c, native);
 }
 
-/* Hash of n bytes; native: kernel pointers, at any alignment, are mapped back first. */
-static uint64_t hash(const uint8_t *bytes, size_t n, bool native)
+/* Hash of n bytes; native: a high case's pointers, at any alignment, are mapped back first. */
+static uint64_t hash(const struct insn_case *c, const uint8_t *bytes, size_t n, bool native)
 {
     uint8_t copy[SLOT_CODE];
     memcpy(copy, bytes, n);
     for (size_t i = 0; native && i + 8 <= n; i++) {
         uint64_t value;
         memcpy(&value, copy + i, 8);
-        uint64_t moved = layout_from_native(value);
+        uint64_t moved = layout_from_native(c, value);
         if (moved != value) {
             memcpy(copy + i, &moved, 8);
             i += 7;
@@ -288,12 +303,11 @@ void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool
             }
             uint8_t *at = ram + layout_region_page(r, p);
             const uint8_t *was = initial_contents(r, p);
-            page[n] = memcmp(at, was, PAGE_SIZE) ? hash(at, PAGE_SIZE, native) : 0;
+            page[n] = memcmp(at, was, PAGE_SIZE) ? hash(c, at, PAGE_SIZE, native) : 0;
             n++;
         }
     }
-    page[n++] = hash(ram + layout_slot(slot), SLOT_CODE, native);
-    (void)c;
+    page[n++] = hash(c, ram + layout_slot(slot), SLOT_CODE, native);
     _Static_assert(REGIONS * (REGION_PAGES - 1) + 1 <= MEMORY_PAGES, "room in struct result");
 }
 

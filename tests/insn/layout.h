@@ -75,9 +75,10 @@ static inline uint64_t layout_slot_gva(unsigned base, unsigned slot)
     return code_base[base] + slot * SLOT_SIZE;
 }
 
-/** Where a guest address is on the native side, and back. Other values are left as they are. */
-uint64_t layout_to_native(uint64_t value);
-uint64_t layout_from_native(uint64_t value);
+/** Where a guest address of a high case is on the native side, and back. Other values are left as
+ *  they are, and all values of other cases. */
+uint64_t layout_to_native(const struct insn_case *c, uint64_t value);
+uint64_t layout_from_native(const struct insn_case *c, uint64_t value);
 
 /** Fill the guest's tables and system structures in its RAM; returns CR3. */
 uint64_t layout_build_guest(uint8_t *ram);
@@ -86,7 +87,7 @@ int layout_map_native(int fd);
 
 /** Put the initial contents of all regions, and of c's slot, in place; native: values mapped. */
 void layout_reset(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native);
-/** Whether c's code is not what it was made as. */
+/** Guest: whether c's code is not what it was made as. */
 bool layout_slot_changed(const uint8_t *ram, const struct insn_case *c, unsigned slot);
 /** Hash pages that c has changed and put back what was there. */
 void layout_collect(uint8_t *ram, const struct insn_case *c, unsigned slot, bool native,

@@ -73,14 +73,15 @@ static const int reg_index[GPR_COUNT] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG
 static void record(struct result *r, const ucontext_t *uc)
 {
     const greg_t *g = uc->uc_mcontext.gregs;
+    const struct insn_case *c = &batch->c[batch->next];
     for (unsigned i = 0; i < GPR_COUNT; i++) {
-        r->gpr[i] = layout_from_native((uint64_t)g[reg_index[i]]);
+        r->gpr[i] = layout_from_native(c, (uint64_t)g[reg_index[i]]);
     }
-    r->rip = layout_from_native((uint64_t)g[REG_RIP]);
+    r->rip = layout_from_native(c, (uint64_t)g[REG_RIP]);
     r->rflags = (uint64_t)g[REG_EFL];
     r->vector = (uint32_t)g[REG_TRAPNO];
     r->error = (uint32_t)g[REG_ERR];
-    r->cr2 = layout_from_native((uint64_t)g[REG_CR2]);
+    r->cr2 = layout_from_native(c, (uint64_t)g[REG_CR2]);
     image_flatten(r->image, (const uint8_t *)uc->uc_mcontext.fpregs);
 }
 
@@ -146,12 +147,12 @@ static void run_case(struct batch *b, unsigned i, uint8_t *ram)
     layout_reset(ram, c, i, true);
     image_make(native_xsave, sizeof(native_xsave), c->fpu);
     for (unsigned r = 0; r < GPR_COUNT; r++) {
-        native_frame.gpr[r] = layout_to_native(c->gpr[r]);
+        native_frame.gpr[r] = layout_to_native(c, c->gpr[r]);
     }
     native_frame.rflags = c->rflags | RFLAGS_FIXED | RFLAGS_IF;
-    native_frame.rip = layout_to_native(c->gpc);
-    native_frame.gs = layout_to_native(c->gs);
-    native_frame.fs = layout_to_native(c->fs);
+    native_frame.rip = layout_to_native(c, c->gpc);
+    native_frame.gs = layout_to_native(c, c->gs);
+    native_frame.fs = layout_to_native(c, c->fs);
     native_frame.mask = host_xcr0() & 0xe7;
     ticks = 0;
     running = true;

@@ -270,11 +270,30 @@ static void report(const struct batch *b, unsigned i, enum kick kick, char *why)
     munmap(one, sizeof(*one));
 }
 
+/* Whether case i differs in a batch of its own, too. */
+static bool differs_alone(const struct batch *b, unsigned i, enum kick kick)
+{
+    static char why[WHY_SIZE];
+    struct batch *one = run_batch_alloc();
+    if (!one) {
+        return true;
+    }
+    bool yes = fails(one, &b->c[i], kick, why);
+    munmap(one, sizeof(*one));
+    return yes;
+}
+
 void run_judge(struct batch *b, enum kick kick, struct tally *t)
 {
     static char why[WHY_SIZE];
+    bool spoilt = false;
     for (unsigned i = 0; i < b->count; i++) {
-        switch (case_compare(b, i, why, sizeof(why))) {
+        enum verdict verdict = case_compare(b, i, why, sizeof(why));
+        if (verdict == DIFFERENT && spoilt && !differs_alone(b, i, kick)) {
+            verdict = SKIPPED_NATIVE;
+        }
+        spoilt |= case_spoils(b, i);
+        switch (verdict) {
         case SKIPPED_NATIVE: t->native_skipped++; break;
         case SKIPPED_UNSUPPORTED: t->unsupported++; break;
         case SKIPPED_FORBIDDEN: t->forbidden++; break;

@@ -6,9 +6,10 @@
 
 /** Once, after the engine's vcpu_init. */
 void step_init(void);
-/** The next run of the engine is kicked once, after `after` host instructions of translated code.
- */
-void step_arm(long after);
+/** The next run of the engine is kicked once, after `after` places: host instructions of translated
+ *  code, bt_enter's own first and last, its exits. With `interrupt` that vector becomes pending
+ * just before. */
+void step_arm(long after, uint8_t interrupt);
 /** Whether that has happened; *where: before which instruction. */
 bool step_disarm(uint64_t *where);
 

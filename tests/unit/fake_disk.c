@@ -62,6 +62,17 @@ void fake_medium_crash(struct fake_medium *m, uint64_t *seed, bool keep_all)
     m->open = false;
 }
 
+bool fake_plug_run(struct fake_plug *plug, unsigned left, void (*fn)(void *ctx), void *ctx)
+{
+    plug->left = left;
+    if (setjmp(plug->where)) {
+        return false;
+    }
+    fn(ctx);
+    plug->left = 0;
+    return true;
+}
+
 /* Whether the plug is pulled now. */
 static bool pulled(struct fake_medium *m)
 {

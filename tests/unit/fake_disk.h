@@ -30,6 +30,10 @@ struct fake_plug {
     uint64_t seed;
 };
 
+/** Call fn(ctx) and pull the plug at the left-th write or flush. False: it was pulled. True: fn returned before that. What fn had
+ *  allocated is lost then. */
+bool fake_plug_run(struct fake_plug *plug, unsigned left, void (*fn)(void *ctx), void *ctx);
+
 void fake_medium_init(struct fake_medium *m, const char *name, uint64_t size);
 void fake_medium_fini(struct fake_medium *m);
 /** The host lost power: of what was not flushed each sector is there or not. keep_all: only ring3 was killed. */

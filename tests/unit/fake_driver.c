@@ -15,7 +15,11 @@ static void *ram_at(const struct ram *ram, uint64_t at, uint64_t len)
 
 void fake_queue_init(struct fake_queue *q, const struct ram *ram, uint64_t at, uint16_t size)
 {
-    *q = (struct fake_queue){.ram = ram, .size = size, .desc_gpa = at, .avail_gpa = at + 0x3000, .used_gpa = at + 0x6000};
+    *q = (struct fake_queue){.ram = ram,
+                             .size = size,
+                             .desc_gpa = at,
+                             .avail_gpa = at + 0x3000,
+                             .used_gpa = at + 0x6000};
     memset(ram_at(ram, at, 0x9000), 0, 0x9000);
     q->desc = ram_at(ram, q->desc_gpa, size * sizeof(struct fake_desc));
     q->avail = ram_at(ram, q->avail_gpa, 6 + 2u * size);
@@ -34,7 +38,8 @@ struct virtio_queue_regs fake_queue_regs(const struct fake_queue *q)
     };
 }
 
-void fake_queue_set(struct fake_queue *q, uint16_t index, uint64_t at, uint32_t len, uint16_t flags, uint16_t next)
+void fake_queue_set(struct fake_queue *q, uint16_t index, uint64_t at, uint32_t len, uint16_t flags,
+                    uint16_t next)
 {
     q->desc[index] = (struct fake_desc){.gpa = at, .len = len, .flags = flags, .next = next};
 }
@@ -45,7 +50,8 @@ void fake_queue_offer(struct fake_queue *q, uint16_t head)
     __atomic_store_n(&q->avail[1], (uint16_t)(q->avail[1] + 1), __ATOMIC_RELEASE);
 }
 
-uint16_t fake_queue_add(struct fake_queue *q, uint64_t out, uint32_t out_len, uint64_t in, uint32_t in_len)
+uint16_t fake_queue_add(struct fake_queue *q, uint64_t out, uint32_t out_len, uint64_t in,
+                        uint32_t in_len)
 {
     uint16_t head = q->next, second = (uint16_t)((q->next + 1) % q->size);
     bool both = out_len != 0 && in_len != 0;
@@ -82,7 +88,8 @@ uint16_t *fake_queue_avail_event(const struct fake_queue *q)
     return q->used + 2 + q->size * 4u;
 }
 
-void fake_driver_start(struct virtio_device *d, uint64_t features, const struct fake_queue *queue, unsigned count)
+void fake_driver_start(struct virtio_device *d, uint64_t features, const struct fake_queue *queue,
+                       unsigned count)
 {
     struct virtio_regs *r = d->regs;
     r->driver_features = features;

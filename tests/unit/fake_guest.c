@@ -246,7 +246,6 @@ struct vcpu *fake_guest_create(void)
                                        .code_sel = SEL_CODE0,
                                        .data_sel = SEL_DATA0};
     vcpu_set_entry64(v, &entry);
-    v->cr0 |= CR0_WP;
     v->cr4 |= CR4_PGE;
     v->efer |= EFER_NX | EFER_SCE;
     v->idtr = (struct dtable){GUEST_IDT, 0xfff};

@@ -141,13 +141,13 @@ static void test_header(void **state)
     assert_int_equal(get(SLOT, 1, 1), 0x12);
     assert_int_equal(get(SLOT, 8, 4), 0xa1b2c309);
     assert_int_equal(get(SLOT, 0x2c, 4), 0xbbbbaaaa);
-    assert_int_equal(get(SLOT, 4, 4), 2); /* memory on, no capabilities */
+    assert_int_equal(get(SLOT, 4, 4), 2);     /* memory on, no capabilities */
     assert_int_equal(get(SLOT, 0x100, 4), 0); /* beyond: nothing */
     assert_int_equal(get(SLOT, 0xffc, 4), 0);
     put(SLOT, 0x100, 4, ~0u);
     assert_int_equal(bus_read(&vm->mmio, ecam(SLOT, 0x1000), 4), 0xffffffff); /* function 1 */
     assert_int_equal(bus_read(&vm->mmio, ecam(SLOT, 0), 8), 0x0000000256781234);
-    assert_int_equal(get(SLOT, 3, 2), 0x0256); /* across two words, byte by byte */
+    assert_int_equal(get(SLOT, 3, 2), 0x0256);     /* across two words, byte by byte */
     assert_int_equal(get(SLOT, 0xfff, 2), 0xff00); /* across two functions */
 }
 
@@ -189,8 +189,8 @@ static void test_ports(void **state)
     uint32_t at = 0x80000000 | SLOT << 11;
     assert_int_equal(port_get(at, 0xcfc, 4), 0x56781234);
     assert_int_equal(port_get(at, 0xcfd, 1), 0x12);
-    assert_int_equal(port_get(at | 3, 0xcfc, 2), 0x1234); /* the low bits mean nothing */
-    assert_int_equal(port_get(at | 0x100, 0xcfc, 4), 0xffffffff); /* function 1 */
+    assert_int_equal(port_get(at | 3, 0xcfc, 2), 0x1234);           /* the low bits mean nothing */
+    assert_int_equal(port_get(at | 0x100, 0xcfc, 4), 0xffffffff);   /* function 1 */
     assert_int_equal(port_get(at | 0x10000, 0xcfc, 4), 0xffffffff); /* bus 1 */
     assert_int_equal(port_get(at & 0x7fffffff, 0xcfc, 4), 0xffffffff); /* not enabled */
     bus_write(&vm->ports, 0xcf8, 4, at | 0x3c);
@@ -221,7 +221,8 @@ static void test_bar_sizing(void **state)
     (void)state;
     pci_plug(&vm->pci, SLOT, &thing.f);
     pci_plug(&vm->pci, SLOT + 1, &other.f);
-    uint32_t first = get(SLOT, 0x10, 4), second = get(SLOT, 0x18, 4), third = get(SLOT + 1, 0x10, 4);
+    uint32_t first = get(SLOT, 0x10, 4), second = get(SLOT, 0x18, 4),
+             third = get(SLOT + 1, 0x10, 4);
     assert_int_equal(first, PCI_MMIO_BASE);
     assert_true(second >= first + BAR_SIZE && third >= second + SMALL_SIZE);
     assert_int_equal((second | third) % PAGE_SIZE, 0);
@@ -482,10 +483,22 @@ static void test_power_button(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_empty_bus), TEST(test_header), TEST(test_only_writable_bits_change), TEST(test_ports),
-        TEST(test_reset_control_is_still_there), TEST(test_bar_sizing), TEST(test_bar_accesses), TEST(test_bars_move_and_switch_off),
-        TEST(test_overlapping_bars), TEST(test_capabilities), TEST(test_msix_capability), TEST(test_msix_table),
-        TEST(test_msix_delivery), TEST(test_msix_masks), TEST(test_msix_needs_bus_mastering), TEST(test_power_button),
+        TEST(test_an_empty_bus),
+        TEST(test_header),
+        TEST(test_only_writable_bits_change),
+        TEST(test_ports),
+        TEST(test_reset_control_is_still_there),
+        TEST(test_bar_sizing),
+        TEST(test_bar_accesses),
+        TEST(test_bars_move_and_switch_off),
+        TEST(test_overlapping_bars),
+        TEST(test_capabilities),
+        TEST(test_msix_capability),
+        TEST(test_msix_table),
+        TEST(test_msix_delivery),
+        TEST(test_msix_masks),
+        TEST(test_msix_needs_bus_mastering),
+        TEST(test_power_button),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,36 +1,5 @@
 /* src/vcpu, events: delivery through the IDT, RF, stacks, double and triple faults. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake_guest.h"
-
-#define DEAD 0x7f0000000000ull /* canonical, not mapped */
-#define NONCANONICAL 0x8000000000000000ull
-
-static struct vcpu *v;
-static struct vcpu_exception ex;
-static struct vcpu before; /* for "nothing has changed" */
-
-static int setup(void **state)
-{
-    (void)state;
-    v = fake_guest_create();
-    memset(&ex, 0, sizeof(ex));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_guest_destroy(v);
-    return 0;
-}
+#include "vcpu_fixture.h"
 
 /* ---- delivery ---- */
 
@@ -362,8 +331,6 @@ static void test_soft_is_benign(void **state)
     assert_int_equal(v->rip, GUEST_HANDLER(VEC_NP));
     assert_int_equal(fake_guest_get64(v, v->gpr[RSP]), VEC_TS * 8 + 2);
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {

@@ -1,36 +1,5 @@
 /* src/vcpu, control transfers: IRET, far returns, jumps and calls, call gates, SYSCALL and SYSRET. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake_guest.h"
-
-#define DEAD 0x7f0000000000ull /* canonical, not mapped */
-#define NONCANONICAL 0x8000000000000000ull
-
-static struct vcpu *v;
-static struct vcpu_exception ex;
-static struct vcpu before; /* for "nothing has changed" */
-
-static int setup(void **state)
-{
-    (void)state;
-    v = fake_guest_create();
-    memset(&ex, 0, sizeof(ex));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_guest_destroy(v);
-    return 0;
-}
+#include "vcpu_fixture.h"
 
 static void expect_fault(bool ok, uint8_t vec, uint32_t error)
 {
@@ -339,8 +308,6 @@ static void test_syscall_modes(void **state)
     assert_int_equal(v->seg[SEG_GS].base, 2);
     assert_int_equal(v->kernel_gs_base, 1);
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {

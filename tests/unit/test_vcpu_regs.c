@@ -1,37 +1,7 @@
 /* src/vcpu, registers: segments, control and debug registers, XCR0, MSRs, CPUID policy, reset. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "vcpu_fixture.h"
 
-#include <cmocka.h>
-
-#include "fake_guest.h"
-
-#define NONCANONICAL 0x8000000000000000ull
-
-static struct vcpu *v;
-static struct vcpu_exception ex;
-static struct vcpu before;
 static enum vcpu_tlb_effect effect;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_cpuid_amd = false;
-    v = fake_guest_create();
-    memset(&ex, 0, sizeof(ex));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_guest_destroy(v);
-    return 0;
-}
 
 /** expr must fail with vec(error) and leave the vCPU alone. */
 #define FAULTS(expr, vec, err)                                                                     \
@@ -44,6 +14,23 @@ static int teardown(void **state)
     } while (0)
 #define GP0(expr) FAULTS(expr, VEC_GP, 0)
 #define UD(expr) FAULTS(expr, VEC_UD, 0)
+
+static void test_entry64(void **state)
+{
+    const struct vcpu_entry64 e = {
+        .rsi = 0x7000, .cr3 = GUEST_PML4, .code_sel = SEL_CODE0, .data_sel = SEL_DATA0};
+    (void)state;
+    vcpu_set_entry64(v, &e);
+    assert_int_equal(v->cr0, CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
+    assert_int_equal(v->cr3, GUEST_PML4);
+    assert_int_equal(v->cr4, CR4_PAE);
+    assert_int_equal(v->efer, EFER_LME | EFER_LMA);
+    assert_int_equal(v->rflags, RFLAGS_FIXED);
+    assert_int_equal(v->gpr[RSI], 0x7000);
+    assert_int_equal(v->seg[SEG_GS].sel, SEL_DATA0);
+    assert_int_equal(v->idtr.limit, 0);
+    assert_true(vcpu_long64(v));
+}
 
 /* ---- segments ---- */
 
@@ -469,12 +456,10 @@ static void test_msr_presence(void **state)
     v = intel;
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_load_segment), TEST(test_load_ss), TEST(test_ldtr_tr), TEST(test_inspection),
+        TEST(test_entry64), TEST(test_load_segment), TEST(test_load_ss), TEST(test_ldtr_tr), TEST(test_inspection),
         TEST(test_cr0), TEST(test_cr3), TEST(test_cr4), TEST(test_cr_others),
         TEST(test_debug_registers), TEST(test_xsetbv), TEST(test_msr_registers), TEST(test_efer),
         TEST(test_apic_msrs), TEST(test_msr_presence),

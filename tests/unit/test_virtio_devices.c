@@ -155,7 +155,8 @@ static void test_console_output_waits(void **state)
     (void)state;
     console_init();
     console_start();
-    fake_queue_set(&drv[1], 0, DATA, 6, FAKE_NEXT, 1); /* one buffer of two pieces, blocked in each */
+    /* one buffer of two pieces, blocked in each */
+    fake_queue_set(&drv[1], 0, DATA, 6, FAKE_NEXT, 1);
     fake_queue_set(&drv[1], 1, DATA + 0x100, 4, 0, 0);
     memcpy(at(DATA), "012345", 6);
     memcpy(at(DATA + 0x100), "6789", 4);
@@ -290,7 +291,9 @@ static void set_pfns(const uint32_t *pfn, size_t n)
 static void test_balloon_inflates_in_runs(void **state)
 {
     (void)state;
-    static const uint32_t pfn[] = {0x800, 0x801, 0x802, 0x7f0, 0x7ef, 0x7ee, 0x900, FAKE_RAM_SIZE >> 12, 0xffffffff, 0xc0000, 0x901};
+    static const uint32_t pfn[] = {0x800,      0x801,   0x802, 0x7f0,
+                                   0x7ef,      0x7ee,   0x900, FAKE_RAM_SIZE >> 12,
+                                   0xffffffff, 0xc0000, 0x901};
     balloon_start(0);
     memset(at(0x7ed000), 0xee, 0x120000);
     set_pfns(pfn, ARRAY_LEN(pfn));
@@ -440,10 +443,20 @@ static void test_balloon_facts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_rng), TEST(test_console_output), TEST(test_console_output_waits), TEST(test_console_much_output),
-        TEST(test_console_reset_while_waiting), TEST(test_console_input), TEST(test_console_size), TEST(test_balloon_inflates_in_runs),
-        TEST(test_balloon_takes_breath), TEST(test_balloon_target), TEST(test_balloon_reporting),
-        TEST(test_balloon_reporting_without_statistics), TEST(test_balloon_leaves_poison), TEST(test_balloon_facts),
+        TEST(test_rng),
+        TEST(test_console_output),
+        TEST(test_console_output_waits),
+        TEST(test_console_much_output),
+        TEST(test_console_reset_while_waiting),
+        TEST(test_console_input),
+        TEST(test_console_size),
+        TEST(test_balloon_inflates_in_runs),
+        TEST(test_balloon_takes_breath),
+        TEST(test_balloon_target),
+        TEST(test_balloon_reporting),
+        TEST(test_balloon_reporting_without_statistics),
+        TEST(test_balloon_leaves_poison),
+        TEST(test_balloon_facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* src/dev/virtio/virtio_pci.c with device.c: a device of two queues, driven through PCI as a guest would. */
+/* src/dev/virtio/virtio_pci.c with device.c: a device of two queues, driven through PCI as a guest
+ * would. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,9 +24,22 @@
 
 /* The common configuration, virtio 1.2 §4.1.4.3. */
 enum {
-    DEV_SELECT = 0x00, DEV_FEATURE = 0x04, DRV_SELECT = 0x08, DRV_FEATURE = 0x0c, CONFIG_VECTOR = 0x10, NUM_QUEUES = 0x12,
-    STATUS = 0x14, GENERATION = 0x15, SELECT = 0x16, SIZE = 0x18, VECTOR = 0x1a, ENABLE = 0x1c, NOTIFY_OFF = 0x1e,
-    DESC = 0x20, DRIVER = 0x28, DEVICE = 0x30,
+    DEV_SELECT = 0x00,
+    DEV_FEATURE = 0x04,
+    DRV_SELECT = 0x08,
+    DRV_FEATURE = 0x0c,
+    CONFIG_VECTOR = 0x10,
+    NUM_QUEUES = 0x12,
+    STATUS = 0x14,
+    GENERATION = 0x15,
+    SELECT = 0x16,
+    SIZE = 0x18,
+    VECTOR = 0x1a,
+    ENABLE = 0x1c,
+    NOTIFY_OFF = 0x1e,
+    DESC = 0x20,
+    DRIVER = 0x28,
+    DEVICE = 0x30,
 };
 
 /** The device under test: gives back what it gets. */
@@ -65,7 +79,8 @@ static void echo_kick(struct virtio_device *d, unsigned q)
     virtio_device_publish(d, q);
 }
 
-static const struct virtio_ops echo_ops = {.start = echo_start, .stop = echo_stop, .kick = echo_kick};
+static const struct virtio_ops echo_ops = {
+    .start = echo_start, .stop = echo_stop, .kick = echo_kick};
 
 static uint64_t cfg(unsigned off, unsigned size)
 {
@@ -109,8 +124,8 @@ static int setup(void **state)
     static const uint8_t bytes[CONFIG_LEN] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     vm = fake_vm_create(2);
     memset(&echo, 0, sizeof(echo));
-    virtio_device_init(&echo.device, &echo.regs, &vm->ram, SLOT, VIRTIO_ID_NET, QUEUES, FEATURE_X | FEATURE_Y, bytes, sizeof(bytes),
-                       &echo_ops, &echo);
+    virtio_device_init(&echo.device, &echo.regs, &vm->ram, SLOT, VIRTIO_ID_NET, QUEUES,
+                       FEATURE_X | FEATURE_Y, bytes, sizeof(bytes), &echo_ops, &echo);
     echo.regs.control = 9;
     echo.regs.kick[0] = 1;
     echo.regs.kick[1] = 2;
@@ -415,7 +430,8 @@ static void refill_kick(struct virtio_device *d, unsigned q)
 static void test_a_kick_ends(void **state)
 {
     (void)state;
-    static const struct virtio_ops refill_ops = {.start = echo_start, .stop = echo_stop, .kick = refill_kick};
+    static const struct virtio_ops refill_ops = {
+        .start = echo_start, .stop = echo_stop, .kick = refill_kick};
     start(0);
     echo.device.ops = &refill_ops;
     refills = 0;
@@ -606,7 +622,8 @@ static void test_window_in_configuration_space(void **state)
     /* What makes no sense does nothing. */
     static const struct {
         uint32_t bar, off, len;
-    } bad[] = {{1, 0, 4}, {0, 0, 0}, {0, 0, 3}, {0, 0, 8}, {0, 2, 4}, {0, 0x8000, 4}, {0, 0xfffffffc, 4}, {255, 0, 1}};
+    } bad[] = {{1, 0, 4}, {0, 0, 0},      {0, 0, 3},          {0, 0, 8},
+               {0, 2, 4}, {0, 0x8000, 4}, {0, 0xfffffffc, 4}, {255, 0, 1}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         cfg_set(window + 4, 1, bad[i].bar);
         cfg_set(window + 8, 4, bad[i].off);
@@ -642,11 +659,14 @@ static void test_fuzz_registers(void **state)
     srand(1);
     uint64_t bar = cfg(0x10, 4);
     for (unsigned i = 0; i < 300000; i++) {
-        uint64_t off = (uint64_t)(rand() % 8) << 12 | (unsigned)(rand() % (rand() % 4 ? 0x40 : 0x1000));
+        uint64_t off =
+            (uint64_t)(rand() % 8) << 12 | (unsigned)(rand() % (rand() % 4 ? 0x40 : 0x1000));
         unsigned size = 1u << rand() % 4;
-        uint64_t value = rand() % 3 ? (unsigned)rand() % 32 : (uint64_t)rand() << 32 | (unsigned)rand();
+        uint64_t value =
+            rand() % 3 ? (unsigned)rand() % 32 : (uint64_t)rand() << 32 | (unsigned)rand();
         if (rand() % 8 == 0) {
-            bus_write(&vm->mmio, PCI_ECAM_BASE + (SLOT << 15) + (unsigned)(rand() % 0x110), size, value);
+            bus_write(&vm->mmio, PCI_ECAM_BASE + (SLOT << 15) + (unsigned)(rand() % 0x110), size,
+                      value);
             cfg_set(0x10, 4, bar);
         } else if (rand() % 2) {
             bus_write(&vm->mmio, bar + off, size, value);
@@ -666,11 +686,24 @@ static void test_fuzz_registers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_identity), TEST(test_features), TEST(test_status), TEST(test_queue_registers), TEST(test_start_and_kick),
-        TEST(test_buffers_go_round), TEST(test_one_vector_for_all), TEST(test_kicks_are_asked_for_when_empty), TEST(test_a_kick_ends),
-        TEST(test_reset_takes_its_time), TEST(test_reset_that_was_overtaken), TEST(test_reset_drops_interrupts),
-        TEST(test_bad_queues_break_the_device), TEST(test_spoilt_ring_breaks_the_device), TEST(test_hostile_registers),
-        TEST(test_configuration), TEST(test_window_in_configuration_space), TEST(test_losing_the_bus_stops_it),
+        TEST(test_identity),
+        TEST(test_features),
+        TEST(test_status),
+        TEST(test_queue_registers),
+        TEST(test_start_and_kick),
+        TEST(test_buffers_go_round),
+        TEST(test_one_vector_for_all),
+        TEST(test_kicks_are_asked_for_when_empty),
+        TEST(test_a_kick_ends),
+        TEST(test_reset_takes_its_time),
+        TEST(test_reset_that_was_overtaken),
+        TEST(test_reset_drops_interrupts),
+        TEST(test_bad_queues_break_the_device),
+        TEST(test_spoilt_ring_breaks_the_device),
+        TEST(test_hostile_registers),
+        TEST(test_configuration),
+        TEST(test_window_in_configuration_space),
+        TEST(test_losing_the_bus_stops_it),
         TEST(test_fuzz_registers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

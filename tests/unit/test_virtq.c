@@ -233,7 +233,10 @@ static struct fake_desc *indirect(uint32_t count, uint64_t at)
 {
     struct fake_desc *table = (struct fake_desc *)(void *)(ram.base + at);
     for (uint32_t i = 0; i < count; i++) {
-        table[i] = (struct fake_desc){.gpa = DATA + i, .len = 1, .flags = i + 1 < count ? FAKE_NEXT : 0, .next = (uint16_t)(i + 1)};
+        table[i] = (struct fake_desc){.gpa = DATA + i,
+                                      .len = 1,
+                                      .flags = i + 1 < count ? FAKE_NEXT : 0,
+                                      .next = (uint16_t)(i + 1)};
     }
     return table;
 }
@@ -245,7 +248,8 @@ static void test_indirect(void **state)
     struct fake_desc *table = indirect(3, TABLE);
     table[2].flags = FAKE_IN;
     fake_queue_set(&drv, 0, DATA + 0x100, 4, FAKE_NEXT, 1); /* some of the queue's own before it */
-    fake_queue_set(&drv, 1, TABLE, 48, FAKE_INDIRECT | FAKE_IN, 99); /* the flag IN is ignored there */
+    /* the flag IN is ignored there */
+    fake_queue_set(&drv, 1, TABLE, 48, FAKE_INDIRECT | FAKE_IN, 99);
     fake_queue_offer(&drv, 0);
     assert_int_equal(virtq_pop(&vq, &chain), 1);
     assert_int_equal(chain.out_count, 3);
@@ -282,7 +286,8 @@ static void test_spoilt_indirect_tables(void **state)
     table[1] = (struct fake_desc){.gpa = TABLE, .len = 32, .flags = FAKE_INDIRECT}; /* nested */
     fake_queue_set(&drv, 0, TABLE, 32, FAKE_INDIRECT, 0);
     expect_broken();
-    indirect(2, TABLE)[1] = (struct fake_desc){.gpa = DATA, .len = 1, .flags = FAKE_NEXT, .next = 0};
+    indirect(2, TABLE)[1] =
+        (struct fake_desc){.gpa = DATA, .len = 1, .flags = FAKE_NEXT, .next = 0};
     fake_queue_set(&drv, 0, TABLE, 32, FAKE_INDIRECT, 0);
     expect_broken();
     /* An odd address is no mistake. */
@@ -374,7 +379,9 @@ static void *spoil(void *arg)
     static const uint32_t lengths[] = {1, 0x1000, 16, 0xfffffff0, 0};
     (void)arg;
     for (unsigned i = 0; !__atomic_load_n(&race_over, __ATOMIC_RELAXED); i++) {
-        volatile struct fake_desc *d = i & 1 ? &drv.desc[i / 2 % 8] : (struct fake_desc *)(void *)(ram.base + TABLE) + i / 2 % 4;
+        volatile struct fake_desc *d =
+            i & 1 ? &drv.desc[i / 2 % 8]
+                  : (struct fake_desc *)(void *)(ram.base + TABLE) + i / 2 % 4;
         d->gpa = i & 64 ? TABLE : places[i / 3 % ARRAY_LEN(places)];
         d->len = i & 64 ? 64 : lengths[i / 7 % ARRAY_LEN(lengths)];
         d->flags = (uint16_t)(i / 5 % 8);
@@ -385,7 +392,8 @@ static void *spoil(void *arg)
 
 static bool inside(const struct io_vec *v)
 {
-    return v->len != 0 && v->len <= RAM_SIZE && v->base >= ram.base && v->base + v->len <= ram.base + RAM_SIZE;
+    return v->len != 0 && v->len <= RAM_SIZE && v->base >= ram.base &&
+           v->base + v->len <= ram.base + RAM_SIZE;
 }
 
 /* Whatever a descriptor is while it is read: what comes out of it is in RAM. */
@@ -397,7 +405,8 @@ static void test_a_racing_guest(void **state)
     begin_at(8, VIRTIO_F_INDIRECT_DESC);
     race_over = false;
     assert_int_equal(pthread_create(&thread, NULL, spoil, NULL), 0);
-    for (unsigned i = 0; i < RACE_POPS; i++) {
+    for (unsigned i = 0; i < RACE_POPS || ((good < 100 || bad < 100) && i < 1000 * RACE_POPS);
+         i++) {
         vq.broken = false;
         vq.next_avail = 0;
         drv.avail[1] = 1;
@@ -416,7 +425,7 @@ static void test_a_racing_guest(void **state)
     }
     __atomic_store_n(&race_over, true, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    assert_true(good > RACE_POPS / 1000 && bad > RACE_POPS / 1000);
+    assert_true(good >= 100 && bad >= 100); /* the two did run at the same time */
 }
 
 /* ---- a chain's bytes ---- */
@@ -477,10 +486,21 @@ static void test_slices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_init_checks_everything), TEST(test_a_dead_queue_does_nothing), TEST(test_a_chain), TEST(test_indices_wrap_around),
-        TEST(test_empty_segments_are_left_out), TEST(test_spoilt_chains_break_the_queue), TEST(test_spoilt_rings_break_the_queue),
-        TEST(test_indirect), TEST(test_spoilt_indirect_tables), TEST(test_interrupts_by_flag), TEST(test_interrupts_by_event),
-        TEST(test_kicks), TEST(test_a_racing_guest), TEST(test_copies), TEST(test_slices),
+        TEST(test_init_checks_everything),
+        TEST(test_a_dead_queue_does_nothing),
+        TEST(test_a_chain),
+        TEST(test_indices_wrap_around),
+        TEST(test_empty_segments_are_left_out),
+        TEST(test_spoilt_chains_break_the_queue),
+        TEST(test_spoilt_rings_break_the_queue),
+        TEST(test_indirect),
+        TEST(test_spoilt_indirect_tables),
+        TEST(test_interrupts_by_flag),
+        TEST(test_interrupts_by_event),
+        TEST(test_kicks),
+        TEST(test_a_racing_guest),
+        TEST(test_copies),
+        TEST(test_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

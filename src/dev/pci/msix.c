@@ -1,7 +1,8 @@
 /* MSI-X: interrupts as memory writes, one per vector. See pci.h for the contract.
  *
- * Under `lock`: whether a message is held back, and its pending bit. The message itself is sent outside, from a copy of its entry, so that no lock is
- * held across the interrupt controllers. PCI 3.0 §6.8.2 "MSI-X Capability and Table Structure".
+ * Under `lock`: whether a message is held back, and its pending bit. The message itself is sent
+ * outside, from a copy of its entry, so that no lock is held across the interrupt controllers.
+ * PCI 3.0 §6.8.2 "MSI-X Capability and Table Structure".
  */
 #include "dev/pci/pci.h"
 
@@ -35,9 +36,11 @@ static bool may_send(const struct msix *m)
            (pci_config16(m->f, PCI_COMMAND) & PCI_COMMAND_MASTER);
 }
 
-void msix_init(struct msix *m, struct vm *vm, struct pci_function *f, unsigned vectors, unsigned bar, uint32_t table_off, uint32_t pba_off)
+void msix_init(struct msix *m, struct vm *vm, struct pci_function *f, unsigned vectors,
+               unsigned bar, uint32_t table_off, uint32_t pba_off)
 {
-    BUG_ON(vectors == 0 || vectors > MSIX_VECTORS_MAX || bar >= PCI_BARS || table_off % 8 || pba_off % 8);
+    BUG_ON(vectors == 0 || vectors > MSIX_VECTORS_MAX || bar >= PCI_BARS || table_off % 8 ||
+           pba_off % 8);
     uint16_t control = (uint16_t)(vectors - 1);
     uint32_t table = table_off | bar, pba = pba_off | bar;
     uint8_t body[MSIX_LEN - 2];
@@ -93,7 +96,8 @@ static void send_pending(struct msix *m)
     }
 }
 
-/* The lock is taken after the word was written: whoever looked at it before, in msix_raise, has set its pending bit by then. */
+/* The lock is taken after the word was written: whoever looked at it before, in msix_raise, has set
+ * its pending bit by then. */
 void msix_config_written(struct msix *m)
 {
     if (!msix_enabled(m)) {
@@ -117,14 +121,10 @@ static uint32_t table_get(const struct msix *m, uint64_t word)
     }
     const struct msix_entry *e = &m->entry[word / FIELDS];
     switch (word % FIELDS) {
-    case FIELD_ADDR_LOW:
-        return (uint32_t)e->addr;
-    case FIELD_ADDR_HIGH:
-        return (uint32_t)(e->addr >> 32);
-    case FIELD_DATA:
-        return e->data;
-    default:
-        return e->control;
+    case FIELD_ADDR_LOW: return (uint32_t)e->addr;
+    case FIELD_ADDR_HIGH: return (uint32_t)(e->addr >> 32);
+    case FIELD_DATA: return e->data;
+    default: return e->control;
     }
 }
 
@@ -135,18 +135,10 @@ static void table_set(struct msix *m, uint64_t word, uint32_t value)
     }
     struct msix_entry *e = &m->entry[word / FIELDS];
     switch (word % FIELDS) {
-    case FIELD_ADDR_LOW:
-        e->addr = (e->addr & ~0xffffffffull) | (value & ~3u);
-        break;
-    case FIELD_ADDR_HIGH:
-        e->addr = (uint32_t)e->addr | (uint64_t)value << 32;
-        break;
-    case FIELD_DATA:
-        e->data = value;
-        break;
-    default:
-        e->control = value & ENTRY_MASKED;
-        break;
+    case FIELD_ADDR_LOW: e->addr = (e->addr & ~0xffffffffull) | (value & ~3u); break;
+    case FIELD_ADDR_HIGH: e->addr = (uint32_t)e->addr | (uint64_t)value << 32; break;
+    case FIELD_DATA: e->data = value; break;
+    default: e->control = value & ENTRY_MASKED; break;
     }
 }
 

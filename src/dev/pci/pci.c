@@ -1,7 +1,9 @@
-/* The PCI bus: configuration space, BARs, and the two ways to reach them. See pci.h for state and threads.
+/* The PCI bus: configuration space, BARs, and the two ways to reach them. See pci.h for state and
+ * threads.
  *
- * Configuration accesses are cut so that none crosses a 32-bit word. Absent functions read as all ones, which is how their absence is found
- * (PCI 3.0 §6.1); functions 1 to 7 of a slot are always absent.
+ * Configuration accesses are cut so that none crosses a 32-bit word. Absent functions read as all
+ * ones, which is how their absence is found (PCI 3.0 §6.1); functions 1 to 7 of a slot are always
+ * absent.
  */
 #include "dev/pci/pci.h"
 
@@ -60,7 +62,8 @@ static uint32_t config_read(struct pci_function *f, unsigned off, unsigned size)
     return pci_config32(f, off) >> (off & 3) * 8 & ones(size);
 }
 
-static void config_write(struct pci *pci, struct pci_function *f, unsigned off, unsigned size, uint32_t value)
+static void config_write(struct pci *pci, struct pci_function *f, unsigned off, unsigned size,
+                         uint32_t value)
 {
     if (off >= PCI_CONFIG_SIZE) {
         return;
@@ -189,7 +192,8 @@ static bool function_claims(const struct pci_function *f, uint32_t address, stru
         }
         uint32_t off = address - (pci_config32(f, PCI_BAR + 4 * i) & BAR_ADDRESS);
         if (off < size) {
-            *a = (struct bar_access){.ops = f->bar_ops[i], .dev = f->dev, .off = off, .left = size - off};
+            *a = (struct bar_access){
+                .ops = f->bar_ops[i], .dev = f->dev, .off = off, .left = size - off};
             return true;
         }
     }
@@ -197,7 +201,8 @@ static bool function_claims(const struct pci_function *f, uint32_t address, stru
 }
 
 /* Whose BAR has the byte at `off` of the window, and whether it takes all of the access at once. */
-static bool find_bar(const struct pci *pci, uint64_t off, unsigned size, struct bar_access *a, bool *whole)
+static bool find_bar(const struct pci *pci, uint64_t off, unsigned size, struct bar_access *a,
+                     bool *whole)
 {
     for (unsigned i = 0; i < PCI_SLOTS; i++) {
         const struct pci_function *f = pci->slot[i];
@@ -251,8 +256,9 @@ void pci_init(struct pci *pci)
     pci_plug(pci, 0, &pci->bridge);
 }
 
-void pci_function_init(struct pci_function *f, uint16_t vendor, uint16_t device, uint32_t class_code, uint8_t revision,
-                       uint16_t subsystem_vendor, uint16_t subsystem)
+void pci_function_init(struct pci_function *f, uint16_t vendor, uint16_t device,
+                       uint32_t class_code, uint8_t revision, uint16_t subsystem_vendor,
+                       uint16_t subsystem)
 {
     set16(f->config + PCI_VENDOR_ID, vendor);
     set16(f->config + PCI_DEVICE_ID, device);
@@ -280,7 +286,8 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
     return at;
 }
 
-/* What a BAR cannot hold (the bits below its size) the guest cannot write: that is how it finds the size out. */
+/* What a BAR cannot hold (the bits below its size) the guest cannot write: that is how it finds the
+ * size out. */
 static void place_bar(struct pci *pci, struct pci_function *f, unsigned bar)
 {
     uint32_t size = f->bar_size[bar];

@@ -10,21 +10,22 @@
 #define BALLOON_PAGE_POISON (1ull << 4)
 #define BALLOON_REPORTING (1ull << 5)
 
-/* Queues that were not negotiated are left out of the numbering: without statistics, the third one is for reporting. */
+/* Queues that were not negotiated are left out of the numbering: without statistics, the third one
+ * is for reporting. */
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUE_REPORTING, QUEUES };
 
-#define PFN_SHIFT 12       /* of the balloon's page numbers, whatever the guest's pages are */
+#define PFN_SHIFT 12 /* of the balloon's page numbers, whatever the guest's pages are */
 #define PFNS_AT_ONCE 256u
-#define PFNS_MAX 4096u     /* looked at in one buffer; the others stay as they are */
+#define PFNS_MAX 4096u      /* looked at in one buffer; the others stay as they are */
 #define CALLS_AT_ONCE 1024u /* discards for one kick, about */
 #define FACTS_AT_ONCE 32u
 
 /* The configuration space, §5.5.4. All fields are little-endian. */
 struct config {
-    uint32_t target; /* pages the guest should give back */
-    uint32_t actual; /* pages it says it did; the driver writes it */
+    uint32_t target;         /* pages the guest should give back */
+    uint32_t actual;         /* pages it says it did; the driver writes it */
     uint32_t free_page_hint; /* not offered */
-    uint32_t poison; /* what the guest fills free pages with; the driver writes it */
+    uint32_t poison;         /* what the guest fills free pages with; the driver writes it */
 };
 
 /* One fact, in the guest's memory. */
@@ -107,10 +108,12 @@ static void inflate(struct virtio_device *d, const struct virtq_chain *chain)
     finish_run(d, &run);
 }
 
-/* A buffer that is itself the free memory: the whole pages of it go. Not if the guest expects them back filled with something else than zeros. */
+/* A buffer that is itself the free memory: the whole pages of it go. Not if the guest expects them
+ * back filled with something else than zeros. */
 static void report(struct virtio_device *d, const struct virtq_chain *chain)
 {
-    if (virtio_has(d, BALLOON_PAGE_POISON) && config_word(d, offsetof(struct config, poison)) != 0) {
+    if (virtio_has(d, BALLOON_PAGE_POISON) &&
+        config_word(d, offsetof(struct config, poison)) != 0) {
         return;
     }
     for (unsigned i = 0; i < chain->in_count; i++) {
@@ -145,7 +148,8 @@ static void take_facts(struct virtio_balloon *b, const struct virtq_chain *chain
     }
 }
 
-/* The driver leaves one buffer, and fills it anew when it gets it back; one that comes earlier is given back at once. */
+/* The driver leaves one buffer, and fills it anew when it gets it back; one that comes earlier is
+ * given back at once. */
 static void facts_came(struct virtio_balloon *b, const struct virtq_chain *chain)
 {
     if (b->asking) {
@@ -221,13 +225,15 @@ static void let_write(struct virtio_regs *regs, unsigned at, unsigned len)
     }
 }
 
-void virtio_balloon_init(struct virtio_balloon *b, struct virtio_regs *regs, const struct ram *ram, unsigned slot)
+void virtio_balloon_init(struct virtio_balloon *b, struct virtio_regs *regs, const struct ram *ram,
+                         unsigned slot)
 {
     struct config config = {0};
     *b = (struct virtio_balloon){0};
     virtio_device_init(&b->device, regs, ram, slot, VIRTIO_ID_BALLOON, QUEUES,
-                       BALLOON_STATS | BALLOON_DEFLATE_ON_OOM | BALLOON_PAGE_POISON | BALLOON_REPORTING, &config, sizeof(config),
-                       &balloon_ops, b);
+                       BALLOON_STATS | BALLOON_DEFLATE_ON_OOM | BALLOON_PAGE_POISON |
+                           BALLOON_REPORTING,
+                       &config, sizeof(config), &balloon_ops, b);
     let_write(regs, offsetof(struct config, actual), sizeof(config.actual));
     let_write(regs, offsetof(struct config, poison), sizeof(config.poison));
     forget_facts(b);

@@ -1,5 +1,6 @@
-/* A memory balloon: virtio 1.2 §5.5. The guest gives memory back to the host: when asked (inflating, up to a target), and by itself, what lies free (free
- * page reporting). What was given back costs the host nothing until the guest touches it again; then it reads as zero.
+/* A memory balloon: virtio 1.2 §5.5. The guest gives memory back to the host: when asked
+ * (inflating, up to a target), and by itself, what lies free (free page reporting). What was given
+ * back costs the host nothing until the guest touches it again; then it reads as zero.
  *
  * The guest can refuse all of it, lie about it, or give back pages it uses; it only harms itself.
  * State: struct virtio_balloon. Threads: the device's (from elsewhere: io_thread_call).
@@ -33,12 +34,14 @@ struct virtio_balloon {
 };
 
 /** Fill in b and regs (zeroed, in the arena). Before the machine runs. */
-void virtio_balloon_init(struct virtio_balloon *b, struct virtio_regs *regs, const struct ram *ram, unsigned slot);
-/** Ask the guest to give this many bytes back (0: none), rounded down to pages, no more than it has. It follows as it can. */
+void virtio_balloon_init(struct virtio_balloon *b, struct virtio_regs *regs, const struct ram *ram,
+                         unsigned slot);
+/** Ask the guest to give this many bytes back (0: none), rounded down to pages, no more than it
+ * has. It follows as it can. */
 void virtio_balloon_set_target(struct virtio_balloon *b, uint64_t bytes);
 /** How many bytes it says it has given back so far. */
 uint64_t virtio_balloon_actual(const struct virtio_balloon *b);
-/** Ask the guest for new facts; they come when it gets to it. False: it is not ready to be asked. */
+/** Ask the guest for new facts, which come when it gets to it. False: it is not ready for that. */
 bool virtio_balloon_ask(struct virtio_balloon *b);
 
 #endif

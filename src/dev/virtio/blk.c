@@ -2,7 +2,7 @@
  *
  * Owner of struct virtio_blk: the device's thread. Requests are handled in the order of the ring, and given back in batches: after each
  * PUBLISH_NS at the latest, before anything that takes long (a flush), and when the ring is empty. After SLICE_NS the thread gets to look at
- * its other bells (a reset), and comes back by the timer.
+ * its other bells (a reset). A rate limit makes requests wait in the ring, for the timer.
  */
 #include "dev/virtio/blk.h"
 
@@ -75,17 +75,12 @@ struct range {
 };
 #define RANGE_UNMAP 1u
 
-static void count(uint64_t *counter, uint64_t n)
-{
-    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 /* ---- failures ---- */
 
 static enum request_status fail(struct virtio_blk *b, const char *what, uint64_t off, uint64_t len, int err)
 {
     uint64_t now = host_time_ns();
-    count(&b->device.stat.errors, 1);
+    virtio_count(&b->device.stat.errors, 1);
     if (b->disk.failed && (b->reported_ns == 0 || now - b->reported_ns >= REPORT_NS)) {
         b->disk.failed(b->disk.ctx, what, off, len, err, b->unreported);
         b->reported_ns = now;
@@ -99,7 +94,7 @@ static enum request_status fail(struct virtio_blk *b, const char *what, uint64_t
 /* The driver asked for what it must not (§5.2.6.1): its error, not the disk's. */
 static enum request_status refuse(struct virtio_blk *b)
 {
-    count(&b->device.stat.errors, 1);
+    virtio_count(&b->device.stat.errors, 1);
     return S_IOERR;
 }
 
@@ -125,8 +120,8 @@ static enum request_status do_read(struct virtio_blk *b, uint64_t sector)
     if (err) {
         return fail(b, "read", off, len, err);
     }
-    count(&b->device.stat.in_ops, 1);
-    count(&b->device.stat.in_bytes, len);
+    virtio_count(&b->device.stat.in_ops, 1);
+    virtio_count(&b->device.stat.in_bytes, len);
     return S_OK;
 }
 
@@ -156,8 +151,8 @@ static enum request_status do_write(struct virtio_blk *b, uint64_t sector)
     if (err) {
         return fail(b, "write", off, len, err);
     }
-    count(&b->device.stat.out_ops, 1);
-    count(&b->device.stat.out_bytes, len);
+    virtio_count(&b->device.stat.out_ops, 1);
+    virtio_count(&b->device.stat.out_bytes, len);
     return settle(b);
 }
 
@@ -249,71 +244,43 @@ static bool handle(struct virtio_blk *b, unsigned q, struct batch *batch)
     return true;
 }
 
-static void timer_fired(void *arg);
-
-static void come_back(struct virtio_blk *b, uint64_t when_ns)
-{
-    b->timer.set(b->timer.ctx, when_ns, timer_fired, b);
-}
-
-/* Whether to go on now. If not, the timer is set. */
-static bool may_go_on(struct virtio_blk *b, const struct batch *batch, uint64_t now)
-{
-    if (!b->timer.set) {
-        return true;
-    }
-    uint64_t ready = b->disk.ready_ns ? b->disk.ready_ns(b->disk.ctx) : 0;
-    if (ready > now) {
-        come_back(b, ready);
-        return false;
-    }
-    if (now - batch->began_ns >= SLICE_NS) {
-        come_back(b, now);
-        return false;
-    }
-    return true;
-}
-
-/* True: all that was there is done. */
-static bool drain(struct virtio_blk *b, unsigned q, struct batch *batch)
-{
-    for (;;) {
-        uint64_t now = host_time_ns();
-        if (now - batch->published_ns >= PUBLISH_NS) {
-            publish(b, q, batch);
-            batch->published_ns = now;
-        }
-        if (!virtq_has_work(&b->device.queue[q])) {
-            return true;
-        }
-        if (!may_go_on(b, batch, now) || !virtio_device_pop(&b->device, q, &b->chain) ||
-            !handle(b, q, batch)) {
-            return false;
-        }
-    }
-}
-
-static void blk_kick(struct virtio_device *d, unsigned q)
-{
-    struct virtio_blk *b = d->state;
-    struct virtq *queue = &d->queue[q];
-    struct batch batch = {.began_ns = host_time_ns()};
-    batch.published_ns = batch.began_ns;
-    bool more = true;
-    while (more) {
-        virtq_disable_kicks(queue);
-        more = drain(b, q, &batch);
-        publish(b, q, &batch);
-        more = more && virtq_enable_kicks(queue);
-    }
-}
-
+/* The rate limit has more for the guest: look at all queues. */
 static void timer_fired(void *arg)
 {
     struct virtio_blk *b = arg;
     for (unsigned q = 0; q < b->device.queue_count; q++) {
         virtio_device_kick(&b->device, q); /* which knows whether the device runs and the queue is there */
     }
+}
+
+/* Whether to go on with queue q now. If not, it is kicked again in time. */
+static bool may_go_on(struct virtio_blk *b, unsigned q, const struct batch *batch, uint64_t now)
+{
+    uint64_t ready = b->timer.set && b->disk.ready_ns ? b->disk.ready_ns(b->disk.ctx) : 0;
+    if (ready > now) {
+        b->timer.set(b->timer.ctx, ready, timer_fired, b);
+        return false;
+    }
+    if (now - batch->began_ns >= SLICE_NS) {
+        virtio_device_later(&b->device, q);
+        return false;
+    }
+    return true;
+}
+
+static void blk_kick(struct virtio_device *d, unsigned q)
+{
+    struct virtio_blk *b = d->state;
+    uint64_t now = host_time_ns();
+    struct batch batch = {.began_ns = now, .published_ns = now};
+    while (may_go_on(b, q, &batch, now) && virtio_device_pop(d, q, &b->chain) && handle(b, q, &batch)) {
+        now = host_time_ns();
+        if (now - batch.published_ns >= PUBLISH_NS) {
+            publish(b, q, &batch);
+            batch.published_ns = now;
+        }
+    }
+    publish(b, q, &batch);
 }
 
 /* ---- life ---- */
@@ -329,7 +296,7 @@ static void blk_stop(struct virtio_device *d)
 {
     struct virtio_blk *b = d->state;
     if (b->timer.set) {
-        come_back(b, 0);
+        b->timer.set(b->timer.ctx, 0, NULL, NULL);
     }
 }
 

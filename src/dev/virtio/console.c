@@ -117,12 +117,14 @@ static void kick(struct virtio_device *d, unsigned q)
 
 static const struct virtio_ops console_ops = {.start = start, .stop = start, .kick = kick};
 
-void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, const struct ram *ram, unsigned slot,
-                         const struct virtio_console_end *end, uint16_t cols, uint16_t rows)
+void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, const struct ram *ram,
+                         unsigned slot, const struct virtio_console_end *end, uint16_t cols,
+                         uint16_t rows)
 {
     struct config config = {.cols = cols, .rows = rows, .ports = 1};
     *c = (struct virtio_console){.end = *end, .cols = cols, .rows = rows};
-    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, QUEUES, CONSOLE_SIZE, &config, sizeof(config), &console_ops, c);
+    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, QUEUES, CONSOLE_SIZE,
+                       &config, sizeof(config), &console_ops, c);
 }
 
 void virtio_console_resize(struct virtio_console *c, uint16_t cols, uint16_t rows)

@@ -1,6 +1,7 @@
 /* What all virtio devices share. See device.h for state and threads.
  *
- * The register file is hostile: everything here is a copy, taken at once in virtio_device_control and checked afterwards.
+ * The register file is hostile: everything here is a copy, taken at once in virtio_device_control
+ * and checked afterwards.
  */
 #include "dev/virtio/device.h"
 
@@ -13,8 +14,10 @@
 #define SNAPSHOT_TRIES 16u
 #define COMPLAINTS_MAX 8u
 
-void virtio_device_init(struct virtio_device *d, struct virtio_regs *regs, const struct ram *ram, unsigned slot, enum virtio_id id,
-                        unsigned queues, uint64_t offered, const void *config, size_t config_len, const struct virtio_ops *ops, void *state)
+void virtio_device_init(struct virtio_device *d, struct virtio_regs *regs, const struct ram *ram,
+                        unsigned slot, enum virtio_id id, unsigned queues, uint64_t offered,
+                        const void *config, size_t config_len, const struct virtio_ops *ops,
+                        void *state)
 {
     BUG_ON(queues == 0 || queues > VIRTIO_QUEUES_MAX || config_len > VIRTIO_CONFIG_MAX);
     *d = (struct virtio_device){
@@ -53,8 +56,9 @@ struct wish {
     struct virtio_queue_regs queue[VIRTIO_QUEUES_MAX];
 };
 
-/* A copy of the driver's part of the register file that belongs to one request. A register file that will not keep still is as good as reset: another
- * request, and another bell, come with each change. */
+/* A copy of the driver's part of the register file that belongs to one request. A register file
+ * that will not keep still is as good as reset: another request, and another bell, come with each
+ * change. */
 static struct wish copy_wish(const struct virtio_regs *r)
 {
     struct wish w;
@@ -93,9 +97,11 @@ static void start(struct virtio_device *d, const struct wish *w)
     d->features = w->features;
     for (unsigned q = 0; q < d->queue_count; q++) {
         struct virtio_queue_regs regs = w->queue[q];
-        regs.enabled = *(const uint8_t *)&w->queue[q].enabled != 0; /* a byte that may hold anything */
+        /* a byte that may hold anything */
+        regs.enabled = *(const uint8_t *)&w->queue[q].enabled != 0;
         if (regs.enabled && !virtq_init(&d->queue[q], &d->ram, &regs, d->features)) {
-            virtio_device_break(d, "a queue does not lie in RAM, or its size or alignment is wrong");
+            virtio_device_break(d,
+                                "a queue does not lie in RAM, or its size or alignment is wrong");
             return;
         }
     }
@@ -119,7 +125,8 @@ void virtio_device_control(struct virtio_device *d)
         start(d, &w);
     }
     d->seen = w.request;
-    __atomic_store_n(&r->done, w.request, __ATOMIC_RELEASE); /* pairs with the transport's acquire: all of the above is over */
+    /* pairs with the transport's acquire: all of the above is over */
+    __atomic_store_n(&r->done, w.request, __ATOMIC_RELEASE);
     /* Kicks that came before this had nobody to look. */
     for (unsigned q = 0; q < d->queue_count; q++) {
         virtio_device_kick(d, q);
@@ -188,7 +195,8 @@ void virtio_device_later(struct virtio_device *d, unsigned q)
 
 static void interrupt(struct virtio_device *d, uint32_t cause)
 {
-    /* Release pairs with the transport's acquire. A cause that is still there has its interrupt under way. */
+    /* Release pairs with the transport's acquire. A cause that is still there has its interrupt
+     * under way. */
     uint32_t before = __atomic_fetch_or(&d->regs->interrupts, cause, __ATOMIC_ACQ_REL);
     if (!(before & cause)) {
         virtio_count(&d->stat.interrupts, 1);
@@ -212,7 +220,8 @@ void virtio_device_break(struct virtio_device *d, const char *why)
     virtio_count(&d->stat.errors, 1);
     if (d->complaints < COMPLAINTS_MAX) {
         d->complaints++;
-        log_msg(LOG_WARN, "the device in slot %u stops until the guest resets it: %s", d->slot, why);
+        log_msg(LOG_WARN, "the device in slot %u stops until the guest resets it: %s", d->slot,
+                why);
     }
     __atomic_store_n(&d->regs->broken, true, __ATOMIC_RELAXED);
     interrupt(d, VIRTIO_INTERRUPT_CONFIG);
@@ -226,6 +235,7 @@ void virtio_device_config(struct virtio_device *d, unsigned at, const void *byte
     __atomic_store_n(&r->config_generation, generation + 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* odd before the first byte changes */
     memcpy(r->config + at, bytes, len);
-    __atomic_store_n(&r->config_generation, generation + 2, __ATOMIC_RELEASE); /* even after the last; pairs with the transport's acquire */
+    /* even after the last; pairs with the transport's acquire */
+    __atomic_store_n(&r->config_generation, generation + 2, __ATOMIC_RELEASE);
     interrupt(d, VIRTIO_INTERRUPT_CONFIG);
 }

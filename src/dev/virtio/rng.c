@@ -33,7 +33,8 @@ static void kick(struct virtio_device *d, unsigned q)
 
 static const struct virtio_ops rng_ops = {.start = nothing, .stop = nothing, .kick = kick};
 
-void virtio_rng_init(struct virtio_rng *r, struct virtio_regs *regs, const struct ram *ram, unsigned slot)
+void virtio_rng_init(struct virtio_rng *r, struct virtio_regs *regs, const struct ram *ram,
+                     unsigned slot)
 {
     virtio_device_init(&r->device, regs, ram, slot, VIRTIO_ID_RNG, 1, 0, NULL, 0, &rng_ops, r);
 }

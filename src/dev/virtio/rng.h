@@ -1,4 +1,5 @@
-/* An entropy device: virtio 1.2 §5.4. One queue, which the driver fills with buffers for random bytes.
+/* An entropy device: virtio 1.2 §5.4. One queue, which the driver fills with buffers for random
+ * bytes.
  * State: none beyond struct virtio_device. Threads: the device's.
  */
 #ifndef DEV_VIRTIO_RNG_H
@@ -13,6 +14,7 @@ struct virtio_rng {
 };
 
 /** Fill in r and regs (zeroed, in the arena). Before the machine runs. */
-void virtio_rng_init(struct virtio_rng *r, struct virtio_regs *regs, const struct ram *ram, unsigned slot);
+void virtio_rng_init(struct virtio_rng *r, struct virtio_regs *regs, const struct ram *ram,
+                     unsigned slot);
 
 #endif

@@ -1,7 +1,8 @@
 /* The PCI transport. See virtio_pci.h for state and threads; virtio 1.2 §4.1 "Virtio Over PCI Bus".
  *
- * The BAR is made of pages, one for each structure; what a page does not use reads as 0 and ignores writes. Registers take accesses of their own width
- * only (§4.1.3.1); a 64-bit one is written in halves.
+ * The BAR is made of pages, one for each structure; what a page does not use reads as 0 and ignores
+ * writes. Registers take accesses of their own width only (§4.1.3.1); a 64-bit one is written in
+ * halves.
  */
 #include "dev/virtio/virtio_pci.h"
 
@@ -47,7 +48,7 @@ enum { CAP_BAR = 4, CAP_OFFSET = 8, CAP_LENGTH = 12, CAP_DATA = 16 };
 #define ISR_QUEUE 1u
 #define ISR_CONFIG 2u
 
-#define STATUS_SETTABLE \
+#define STATUS_SETTABLE                                                                            \
     (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
 
 /* ---- life of the device (all _locked) ---- */
@@ -78,7 +79,8 @@ static void clear_driver_part(struct virtio_pci *p)
     r->queue_select = 0;
     r->config_vector = VIRTIO_NO_VECTOR;
     for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++) {
-        r->queue[q] = (struct virtio_queue_regs){.size = VIRTIO_QUEUE_SIZE_MAX, .vector = VIRTIO_NO_VECTOR};
+        r->queue[q] =
+            (struct virtio_queue_regs){.size = VIRTIO_QUEUE_SIZE_MAX, .vector = VIRTIO_NO_VECTOR};
     }
     r->status = 0;
     __atomic_store_n(&p->isr, 0, __ATOMIC_RELAXED);
@@ -100,10 +102,12 @@ static void reset(struct virtio_pci *p)
 
 static bool features_ok(const struct virtio_regs *r)
 {
-    return (r->driver_features & ~r->device_features) == 0 && (r->driver_features & VIRTIO_F_VERSION_1);
+    return (r->driver_features & ~r->device_features) == 0 &&
+           (r->driver_features & VIRTIO_F_VERSION_1);
 }
 
-/* Bits are only ever added (§2.1.1); one that cannot be had stays clear, which is how the driver is refused. */
+/* Bits are only ever added (§2.1.1); one that cannot be had stays clear, which is how the driver is
+ * refused. */
 static void write_status(struct virtio_pci *p, uint8_t value)
 {
     struct virtio_regs *r = p->regs;
@@ -134,8 +138,9 @@ static uint8_t read_status(struct virtio_pci *p)
     return (uint8_t)(p->regs->status | (broken ? VIRTIO_NEEDS_RESET : 0));
 }
 
-/* A driver reads the generation, the configuration, and the generation again until both are equal: while the configuration is being changed, two
- * readings must differ, from each other and from what comes after. */
+/* A driver reads the generation, the configuration, and the generation again until both are equal:
+ * while the configuration is being changed, two readings must differ, from each other and from what
+ * comes after. */
 static uint8_t read_generation(struct virtio_pci *p)
 {
     uint32_t generation = __atomic_load_n(&p->regs->config_generation, __ATOMIC_ACQUIRE);
@@ -150,7 +155,8 @@ static uint8_t read_generation(struct virtio_pci *p)
 
 static struct virtio_queue_regs *selected(struct virtio_regs *r)
 {
-    return r->queue_select < min_u64(r->queue_count, VIRTIO_QUEUES_MAX) ? &r->queue[r->queue_select] : NULL;
+    bool there = r->queue_select < min_u64(r->queue_count, VIRTIO_QUEUES_MAX);
+    return there ? &r->queue[r->queue_select] : NULL;
 }
 
 static uint32_t half_of(uint64_t features, uint32_t select)
@@ -167,14 +173,10 @@ static void set_half(uint64_t *value, bool high, uint32_t half)
 static uint64_t *queue_address(struct virtio_queue_regs *q, unsigned off)
 {
     switch (off & ~7u) {
-    case COMMON_QUEUE_DESC:
-        return &q->desc;
-    case COMMON_QUEUE_DRIVER:
-        return &q->driver;
-    case COMMON_QUEUE_DEVICE:
-        return &q->device;
-    default:
-        return NULL;
+    case COMMON_QUEUE_DESC: return &q->desc;
+    case COMMON_QUEUE_DRIVER: return &q->driver;
+    case COMMON_QUEUE_DEVICE: return &q->device;
+    default: return NULL;
     }
 }
 
@@ -186,22 +188,17 @@ static uint32_t common_word(struct virtio_pci *p, unsigned off)
     struct virtio_queue_regs absent = none, *q = selected(r);
     q = q != NULL ? q : &absent;
     switch (off) {
-    case COMMON_DEVICE_SELECT:
-        return r->device_feature_select;
-    case COMMON_DEVICE_FEATURE:
-        return half_of(r->device_features, r->device_feature_select);
-    case COMMON_DRIVER_SELECT:
-        return r->driver_feature_select;
-    case COMMON_DRIVER_FEATURE:
-        return half_of(r->driver_features, r->driver_feature_select);
-    case COMMON_CONFIG_VECTOR:
-        return r->config_vector | (uint32_t)r->queue_count << 16;
+    case COMMON_DEVICE_SELECT: return r->device_feature_select;
+    case COMMON_DEVICE_FEATURE: return half_of(r->device_features, r->device_feature_select);
+    case COMMON_DRIVER_SELECT: return r->driver_feature_select;
+    case COMMON_DRIVER_FEATURE: return half_of(r->driver_features, r->driver_feature_select);
+    case COMMON_CONFIG_VECTOR: return r->config_vector | (uint32_t)r->queue_count << 16;
     case COMMON_STATUS:
         return read_status(p) | (uint32_t)read_generation(p) << 8 | (uint32_t)r->queue_select << 16;
-    case COMMON_QUEUE_SIZE:
-        return q->size | (uint32_t)q->vector << 16;
+    case COMMON_QUEUE_SIZE: return q->size | (uint32_t)q->vector << 16;
     case COMMON_QUEUE_ENABLE:
-        return q->enabled | (uint32_t)r->queue_select << 16; /* the notify offset is the queue's number */
+        /* the notify offset is the queue's number */
+        return q->enabled | (uint32_t)r->queue_select << 16;
     default: {
         const uint64_t *address = queue_address(q, off);
         return address ? (uint32_t)(*address >> (off & 4) * 8) : 0;
@@ -220,7 +217,8 @@ static uint64_t common_read(struct virtio_pci *p, unsigned off, unsigned size)
     return word >> (off & 3) * 8;
 }
 
-/* A vector that does not exist reads back as none, which is how the driver learns of it (§4.1.5.1.2.1). */
+/* A vector that does not exist reads back as none, which is how the driver learns of it
+ * (§4.1.5.1.2.1). */
 static uint16_t vector_or_none(const struct virtio_pci *p, uint32_t value)
 {
     return value < p->msix.vectors ? (uint16_t)value : VIRTIO_NO_VECTOR;
@@ -255,29 +253,17 @@ static void common_write_locked(struct virtio_pci *p, unsigned off, unsigned siz
 {
     struct virtio_regs *r = p->regs;
     switch (off << 4 | size) {
-    case COMMON_DEVICE_SELECT << 4 | 4:
-        r->device_feature_select = value;
-        break;
-    case COMMON_DRIVER_SELECT << 4 | 4:
-        r->driver_feature_select = value;
-        break;
+    case COMMON_DEVICE_SELECT << 4 | 4: r->device_feature_select = value; break;
+    case COMMON_DRIVER_SELECT << 4 | 4: r->driver_feature_select = value; break;
     case COMMON_DRIVER_FEATURE << 4 | 4:
         if (!(r->status & VIRTIO_FEATURES_OK) && r->driver_feature_select <= 1) {
             set_half(&r->driver_features, r->driver_feature_select, value);
         }
         break;
-    case COMMON_CONFIG_VECTOR << 4 | 2:
-        r->config_vector = vector_or_none(p, value);
-        break;
-    case COMMON_STATUS << 4 | 1:
-        write_status(p, (uint8_t)value);
-        break;
-    case COMMON_QUEUE_SELECT << 4 | 2:
-        r->queue_select = (uint16_t)value;
-        break;
-    default:
-        write_queue(p, off, size, value);
-        break;
+    case COMMON_CONFIG_VECTOR << 4 | 2: r->config_vector = vector_or_none(p, value); break;
+    case COMMON_STATUS << 4 | 1: write_status(p, (uint8_t)value); break;
+    case COMMON_QUEUE_SELECT << 4 | 2: r->queue_select = (uint16_t)value; break;
+    default: write_queue(p, off, size, value); break;
     }
 }
 
@@ -332,16 +318,11 @@ static uint64_t bar_read(void *dev, uint64_t off, unsigned size)
             return (uint32_t)common_read(p, at, 4) | common_read(p, at + 4, 4) << 32;
         }
         return common_read(p, at, size);
-    case AREA_ISR:
-        return at == 0 ? __atomic_exchange_n(&p->isr, 0, __ATOMIC_ACQ_REL) : 0;
-    case AREA_CONFIG:
-        return config_read(p->regs, at, size);
-    case AREA_MSIX:
-        return msix_table_read(&p->msix, at, size);
-    case AREA_PBA:
-        return msix_pba_read(&p->msix, at, size);
-    default:
-        return 0;
+    case AREA_ISR: return at == 0 ? __atomic_exchange_n(&p->isr, 0, __ATOMIC_ACQ_REL) : 0;
+    case AREA_CONFIG: return config_read(p->regs, at, size);
+    case AREA_MSIX: return msix_table_read(&p->msix, at, size);
+    case AREA_PBA: return msix_pba_read(&p->msix, at, size);
+    default: return 0;
     }
 }
 
@@ -358,15 +339,9 @@ static void bar_write(void *dev, uint64_t off, unsigned size, uint64_t value)
             common_write(p, at, size, (uint32_t)value);
         }
         break;
-    case AREA_CONFIG:
-        config_write(p->regs, at, size, value);
-        break;
-    case AREA_NOTIFY:
-        notify(p->regs, at);
-        break;
-    case AREA_MSIX:
-        msix_table_write(&p->msix, at, size, value);
-        break;
+    case AREA_CONFIG: config_write(p->regs, at, size, value); break;
+    case AREA_NOTIFY: notify(p->regs, at); break;
+    case AREA_MSIX: msix_table_write(&p->msix, at, size, value); break;
     }
 }
 
@@ -375,7 +350,8 @@ static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 /* ---- configuration space ---- */
 
 /* Whether the access touches the window's data, and where it leads: §4.1.4.9. */
-static bool window_access(const struct virtio_pci *p, unsigned off, unsigned size, uint32_t *bar_off, unsigned *len)
+static bool window_access(const struct virtio_pci *p, unsigned off, unsigned size,
+                          uint32_t *bar_off, unsigned *len)
 {
     unsigned data = p->window + CAP_DATA;
     if (off + size <= data || off >= data + 4) {
@@ -458,21 +434,18 @@ void virtio_pci_deliver(struct virtio_pci *p)
 static uint32_t class_of(uint16_t id)
 {
     switch (id) {
-    case VIRTIO_ID_NET:
-        return 0x020000;
-    case VIRTIO_ID_BLOCK:
-        return 0x010000;
-    case VIRTIO_ID_CONSOLE:
-        return 0x078000;
-    case VIRTIO_ID_FS:
-        return 0x018000;
-    default:
-        return 0x00ff00; /* none of PCI's classes */
+    case VIRTIO_ID_NET: return 0x020000;
+    case VIRTIO_ID_BLOCK: return 0x010000;
+    case VIRTIO_ID_CONSOLE: return 0x078000;
+    case VIRTIO_ID_FS: return 0x018000;
+    default: return 0x00ff00; /* none of PCI's classes */
     }
 }
 
-/* A vendor capability of len bytes for `length` bytes at that area; `extra` is its last word, if it has one. */
-static unsigned add_capability(struct virtio_pci *p, uint8_t type, unsigned len, enum bar_area area, uint32_t length, uint32_t extra)
+/* A vendor capability of len bytes for `length` bytes at that area; `extra` is its last word, if it
+ * has one. */
+static unsigned add_capability(struct virtio_pci *p, uint8_t type, unsigned len, enum bar_area area,
+                               uint32_t length, uint32_t extra)
 {
     uint8_t cap[20] = {[2] = (uint8_t)len, [3] = type};
     uint32_t offset = area * AREA_SIZE;
@@ -492,23 +465,26 @@ static void add_capabilities(struct virtio_pci *p)
         add_capability(p, CAP_DEVICE, 16, AREA_CONFIG, r->config_len, 0);
     }
     add_capability(p, CAP_ISR, 16, AREA_ISR, 1, 0);
-    add_capability(p, CAP_NOTIFY, 20, AREA_NOTIFY, r->queue_count * NOTIFY_MULTIPLIER, NOTIFY_MULTIPLIER);
+    add_capability(p, CAP_NOTIFY, 20, AREA_NOTIFY, r->queue_count * NOTIFY_MULTIPLIER,
+                   NOTIFY_MULTIPLIER);
     add_capability(p, CAP_COMMON, 16, AREA_COMMON, COMMON_LEN, 0);
 }
 
 void virtio_pci_init(struct virtio_pci *p, struct vm *vm, struct virtio_regs *regs)
 {
-    BUG_ON(regs->queue_count == 0 || regs->queue_count > VIRTIO_QUEUES_MAX || regs->config_len > VIRTIO_CONFIG_MAX);
+    BUG_ON(regs->queue_count == 0 || regs->queue_count > VIRTIO_QUEUES_MAX ||
+           regs->config_len > VIRTIO_CONFIG_MAX);
     *p = (struct virtio_pci){.vm = vm, .regs = regs};
     struct pci_function *f = &p->pci;
-    pci_function_init(f, VIRTIO_VENDOR, (uint16_t)(VIRTIO_DEVICE_FIRST + regs->id), class_of(regs->id), VIRTIO_REVISION,
-                      VIRTIO_VENDOR, VIRTIO_SUBSYSTEM);
+    pci_function_init(f, VIRTIO_VENDOR, (uint16_t)(VIRTIO_DEVICE_FIRST + regs->id),
+                      class_of(regs->id), VIRTIO_REVISION, VIRTIO_VENDOR, VIRTIO_SUBSYSTEM);
     f->dev = p;
     f->bar_size[0] = BAR_SIZE;
     f->bar_ops[0] = &bar_ops;
     f->config_reading = config_space_reading;
     f->config_written = config_space_written;
-    msix_init(&p->msix, vm, f, regs->queue_count + 1u, 0, AREA_MSIX * AREA_SIZE, AREA_PBA * AREA_SIZE);
+    msix_init(&p->msix, vm, f, regs->queue_count + 1u, 0, AREA_MSIX * AREA_SIZE,
+              AREA_PBA * AREA_SIZE);
     add_capabilities(p);
     clear_driver_part(p);
     pci_plug(&vm->pci, regs->slot, f);

@@ -1,12 +1,15 @@
 /* Split virtqueues. See virtq.h for state and threads.
  *
- *   descriptor table   16 bytes each: address 8, length 4, flags 2, next 2                      driver writes
- *   available ring     flags 2, index 2, head 2 x size, used_event 2                            driver writes
- *   used ring          flags 2, index 2, (head 4, length 4) x size, avail_event 2               device writes
+ *   descriptor table   (address 8, length 4, flags 2, next 2) x size              driver writes
+ *   available ring     flags 2, index 2, head 2 x size, used_event 2              driver writes
+ *   used ring          flags 2, index 2, (head 4, length 4) x size, avail_event 2 device writes
  *
- * All little-endian. The two event fields are there only when VIRTIO_F_EVENT_IDX was negotiated; room for them is always asked for (§2.7).
- * The guest runs on another CPU: indices are loaded with acquire before what they announce is read, stored with release after it was written;
- * where each side stores its own word and then reads the other's (kicks, interrupts), a full fence lies between.
+ * All little-endian; the figures are bytes. The two event fields are there only when
+ * VIRTIO_F_EVENT_IDX was negotiated; room for them is always asked for (§2.7).
+ *
+ * The guest runs on another CPU: indices are loaded with acquire before what they announce is read,
+ * stored with release after it was written; where each side stores its own word and then reads the
+ * other's (kicks, interrupts), a full fence lies between.
  */
 #include "dev/virtio/virtq.h"
 
@@ -49,7 +52,8 @@ static uint16_t load16(uint8_t *p, int order)
     return value;
 }
 
-/* One copy, and no second look: the compiler must not read the original again for a field it has already checked. */
+/* One copy, and no second look: the compiler must not read the original again for a field it has
+ * already checked. */
 static struct desc copy_desc(const uint8_t *p)
 {
     struct desc d;
@@ -85,7 +89,8 @@ static uint8_t *part(const struct ram *ram, uint64_t at, uint64_t len, unsigned 
     return at % alignment == 0 ? ram_span(ram, gpa(at), len) : NULL;
 }
 
-bool virtq_init(struct virtq *q, const struct ram *ram, const struct virtio_queue_regs *regs, uint64_t features)
+bool virtq_init(struct virtq *q, const struct ram *ram, const struct virtio_queue_regs *regs,
+                uint64_t features)
 {
     uint16_t size = regs->size;
     *q = (struct virtq){
@@ -113,14 +118,16 @@ struct walk {
     const uint8_t *table; /* the queue's, or an indirect one */
     uint32_t count;       /* descriptors in it */
     uint32_t at;
-    bool inside;          /* of an indirect table */
-    unsigned steps;       /* descriptors seen: a chain that goes in circles ends by it */
+    bool inside;    /* of an indirect table */
+    unsigned steps; /* descriptors seen: a chain that goes in circles ends by it */
 };
 
-/* Go on in the table that d refers to. It must be the chain's last of the queue's own descriptors, and not lead to another (§2.7.5.3.1). */
+/* Go on in the table that d refers to. It must be the chain's last of the queue's own descriptors,
+ * and not lead to another (§2.7.5.3.1). */
 static bool enter_table(const struct virtq *q, struct walk *w, const struct desc *d)
 {
-    if (!q->indirect || w->inside || (d->flags & DESC_NEXT) || d->len == 0 || d->len % DESC_SIZE != 0) {
+    if (!q->indirect || w->inside || (d->flags & DESC_NEXT) || d->len == 0 ||
+        d->len % DESC_SIZE != 0) {
         return false;
     }
     *w = (struct walk){
@@ -218,7 +225,8 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
         return;
     }
     uint32_t element[2] = {head, written};
-    memcpy(q->used_ring + RING_ENTRIES + (size_t)(q->used & (q->size - 1)) * USED_ELEMENT, element, sizeof(element));
+    memcpy(q->used_ring + RING_ENTRIES + (size_t)(q->used & (q->size - 1)) * USED_ELEMENT, element,
+           sizeof(element));
     q->used++;
 }
 
@@ -255,7 +263,8 @@ bool virtq_enable_kicks(struct virtq *q)
     return virtq_has_work(q);
 }
 
-/* With event indices there is nothing to do: the event lies behind, and no kick comes until it is moved. */
+/* With event indices there is nothing to do: the event lies behind, and no kick comes until it is
+ * moved. */
 void virtq_disable_kicks(struct virtq *q)
 {
     if (q->size != 0 && !q->broken && !q->event_idx) {
@@ -265,7 +274,8 @@ void virtq_disable_kicks(struct virtq *q)
 
 /* ---- a chain's bytes ---- */
 
-unsigned virtq_slice(const struct virtq_chain *chain, bool in, uint64_t at, uint64_t len, struct io_vec *vec)
+unsigned virtq_slice(const struct virtq_chain *chain, bool in, uint64_t at, uint64_t len,
+                     struct io_vec *vec)
 {
     uint64_t total = in ? chain->in_len : chain->out_len;
     const struct io_vec *seg = in ? chain->seg + chain->out_count : chain->seg;
@@ -287,7 +297,8 @@ unsigned virtq_slice(const struct virtq_chain *chain, bool in, uint64_t at, uint
 }
 
 /* Copy [at, at+len) of the out or in segments to `to`, or from `from`; the other is NULL. */
-static bool copy(const struct virtq_chain *chain, bool in, uint64_t at, uint8_t *to, const uint8_t *from, uint64_t len)
+static bool copy(const struct virtq_chain *chain, bool in, uint64_t at, uint8_t *to,
+                 const uint8_t *from, uint64_t len)
 {
     struct io_vec vec[VIRTQ_SEGMENTS_MAX];
     unsigned n = virtq_slice(chain, in, at, len, vec);
