@@ -116,7 +116,7 @@ static int fake_write(struct block *b, uint64_t off, const struct io_vec *vec, u
     struct fake_medium *m = medium(b);
     bool last = pulled(m);
     m->writes++;
-    if (m->fail_writes) {
+    if (m->fail_writes && !last) {
         return -EIO;
     }
     uint64_t part = last ? fake_random(&m->plug->seed) % (len / BLOCK_SECTOR + 1) * BLOCK_SECTOR : len;
