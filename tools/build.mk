@@ -26,7 +26,7 @@ CFLAGS_HOSTED = -D_GNU_SOURCE -mfsgsbase -DRING3_VERSION='"$(VERSION)"'
 # heap_floor.S says why the page at its address.
 LDFLAGS_HEAP = -Wl,-z,noexecstack -Wl,--section-start=.heap_floor=0x7fff0000
 LDFLAGS_RING3 = -static -no-pie $(LDFLAGS_HEAP)
-LIBS_RING3 = -llz4 -llzma -lseccomp -lzstd -lz
+LIBS_RING3 = -llz4 -llzma -lseccomp -lzstd -lz -ljson-c
 
 # One short line a step; V=1 shows the commands.
 Q := $(if $(V),,@)

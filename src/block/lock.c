@@ -240,7 +240,7 @@ static int refuse(const struct image_key *key, const char *path, bool write,
 int lock_take(struct image_lock *l, int fd, const char *path, bool write, const char *vm_name,
               struct block_error *err)
 {
-    struct image_key key;
+    struct image_key key = {0};
     l->note = -1;
     int rc = image_key(fd, &key);
     if (rc) {

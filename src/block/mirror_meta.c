@@ -59,7 +59,7 @@ static void encode(const struct mark *m, unsigned self, struct mark_on_disk *d)
 
 static bool decode(const struct mark_on_disk *d, uint64_t room, struct mark *m)
 {
-    if (memcmp(d->magic, magic, sizeof(magic)) || le32toh(d->version) != VERSION || le32toh(d->crc) != checksum(*d)) {
+    if (memcmp(d->magic, magic, sizeof(magic)) != 0 || le32toh(d->version) != VERSION || le32toh(d->crc) != checksum(*d)) {
         return false;
     }
     memcpy(m->uuid, d->uuid, sizeof(m->uuid));
@@ -163,7 +163,7 @@ int mirror_is_zero(struct block *b, uint64_t off, uint64_t len, uint8_t *buf)
             if (err) {
                 return err;
             }
-            if (buf[0] || memcmp(buf, buf + 1, piece - 1)) {
+            if (buf[0] || memcmp(buf, buf + 1, piece - 1) != 0) {
                 return 0;
             }
         }
@@ -175,7 +175,7 @@ int mirror_is_zero(struct block *b, uint64_t off, uint64_t len, uint8_t *buf)
 
 int mirror_describe(struct block *leg, char *line, size_t size)
 {
-    struct mark m;
+    struct mark m = {0};
     unsigned slot;
     line[0] = '\0';
     int found = mark_read(leg, &m, &slot);

@@ -202,7 +202,7 @@ static int check_pair(struct assembly *a, const struct candidate *newest, const 
         return block_fail(a->err, "mirror: %s has no mark of a mirror, %s has: copy it first: ring3 image rebuild %s %s", y, x, x,
                           y);
     }
-    if (memcmp(newest->mark.uuid, c->mark.uuid, sizeof(c->mark.uuid))) {
+    if (memcmp(newest->mark.uuid, c->mark.uuid, sizeof(c->mark.uuid)) != 0) {
         return block_fail(a->err, "mirror: %s and %s belong to different mirrors", x, y);
     }
     if (newest != c && excludes(newest, c) && excludes(c, newest) && bit(c->mark.good, c->mark.self)) {
@@ -320,7 +320,7 @@ static int copy_piece(struct mirror *m, uint64_t off, uint64_t len, uint8_t *oth
         if (i == from - 1 || !bit(m->mark.good, i)) {
             continue;
         }
-        if (block_read_buf(m->leg[i].b, off, other, len) || memcmp(other, m->buf, len)) {
+        if (block_read_buf(m->leg[i].b, off, other, len) || memcmp(other, m->buf, len) != 0) {
             err = block_write_buf(m->leg[i].b, off, m->buf, len);
             failed |= err ? 1u << i : 0;
             last = err ? err : last;
@@ -382,7 +382,7 @@ static int settle_read_only(struct mirror *m)
 {
     static const uint8_t none[MIRROR_BITMAP_SIZE];
     int err = collect_regions(m);
-    if (!err && memcmp(m->marked, none, sizeof(none))) {
+    if (!err && memcmp(m->marked, none, sizeof(none)) != 0) {
         m->mark.good &= -m->mark.good;
     }
     return err;

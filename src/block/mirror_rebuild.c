@@ -93,7 +93,7 @@ static int plan_number(struct rebuild *r)
 static int check_order(struct rebuild *r)
 {
     const struct mark *x = &r->from, *y = &r->to;
-    if (memcmp(x->uuid, y->uuid, sizeof(x->uuid))) {
+    if (memcmp(x->uuid, y->uuid, sizeof(x->uuid)) != 0) {
         return block_fail(r->err, "%s belongs to another mirror than %s", r->stale->name, r->good->name);
     }
     if (x->id[x->self] == y->id[y->self]) {
@@ -126,9 +126,9 @@ static int plan(struct rebuild *r)
     if (read_marks(r) || (r->from_marked ? plan_member(r) : plan_new(r))) {
         return -1;
     }
+    unsigned long long need = r->from.size + MIRROR_META_SIZE;
     if (mark_offset(r->stale) < r->from.size) {
-        return block_fail(r->err, "%s is too small: the mirror needs %llu bytes", r->stale->name,
-                          (unsigned long long)(r->from.size + MIRROR_META_SIZE));
+        return block_fail(r->err, "%s is too small: the mirror needs %llu bytes", r->stale->name, need);
     }
     return 0;
 }

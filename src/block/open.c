@@ -1,6 +1,7 @@
 /* block_open: from what people write (spec.h) to a disk. State: none but struct opening, for the time of one call. */
 #include "block/impl.h"
 #include "block/mirror.h"
+#include "block/qcow2.h"
 #include "block/spec.h"
 
 #include <errno.h>
@@ -63,7 +64,7 @@ static int note_leaf(struct opening *op, const char *path)
 
 static int open_nbd(struct opening *op, const char *uri, struct block **out)
 {
-    if (op->depth == 0 && op->o->format && strcmp(op->o->format, "raw")) {
+    if (op->depth == 0 && op->o->format && strcmp(op->o->format, "raw") != 0) {
         return block_fail(op->err, "%s: format=%s is for files: the server says what an NBD disk is", uri, op->o->format);
     }
     return nbd_open(uri, op->o, out, op->err);
@@ -72,8 +73,7 @@ static int open_nbd(struct opening *op, const char *uri, struct block **out)
 /* A raw image that nobody called raw must not begin like another format: what looks so may be one. */
 static int open_raw(struct opening *op, const char *path, struct block **out)
 {
-    static const char magic[4] = {'Q', 'F', 'I', '\xfb'};
-    char start[BLOCK_SECTOR];
+    uint8_t start[BLOCK_SECTOR];
     struct block *b;
     if (raw_open(path, op->o, &b, op->err)) {
         return -1;
@@ -81,7 +81,7 @@ static int open_raw(struct opening *op, const char *path, struct block **out)
     int rc = op->o->format ? 0 : block_read_buf(b, 0, start, sizeof(start));
     if (rc) {
         (void)block_fail(op->err, "%s: %s", path, strerror(-rc));
-    } else if (!op->o->format && memcmp(start, magic, sizeof(magic)) == 0) {
+    } else if (!op->o->format && qcow2_probe(start, sizeof(start))) {
         rc = block_fail(op->err, "%s begins like a qcow2 image: say format=qcow2, or format=raw to use it as it is", path);
     } else if (op->depth == 0 && op->o->allow_backing) {
         rc = block_fail(op->err, "%s is a raw image: backing is for qcow2", path);
@@ -107,23 +107,25 @@ static int open_file(struct opening *op, const char *path, struct block **out)
 static int open_leaf(struct opening *op, const char *s, const char *end, struct block **out)
 {
     char *path = spec_word_copy(s, end);
-    int rc;
+    struct block *b = NULL;
+    int rc = -1;
     if (!path) {
         return block_fail(op->err, "no memory");
     }
     if (path[0] == '\0') {
-        rc = block_fail(op->err, "a leg without a name: there is a comma too many");
+        (void)block_fail(op->err, "a leg without a name: there is a comma too many");
     } else if (op->depth > 0 && spec_kind(path) != SPEC_LEAF) {
-        rc = block_fail(op->err, "a leg made of several stands in brackets: [%s] (a file of that name: ./%s)", path, path);
+        (void)block_fail(op->err, "a leg made of several stands in brackets: [%s] (a file of that name: ./%s)", path, path);
     } else if (!is_nbd(path) && strstr(path, "://") && path[strspn(path, "abcdefghijklmnopqrstuvwxyz+")] == ':') {
-        rc = block_fail(op->err, "%s: of addresses only nbd:// and nbd+unix:// are known: nbdkit and qemu-nbd serve others so", path);
+        (void)block_fail(op->err, "%s: of addresses only nbd:// and nbd+unix:// are known: nbdkit and qemu-nbd serve others so", path);
     } else {
         rc = note_leaf(op, path);
-        rc = rc ? rc : is_nbd(path) ? open_nbd(op, path, out) : open_file(op, path, out);
+        rc = rc ? rc : is_nbd(path) ? open_nbd(op, path, &b) : open_file(op, path, &b);
     }
-    if (rc == 0) {
-        (*out)->report = op->o->report;
-        (*out)->report_ctx = op->o->report_ctx;
+    if (rc == 0 && b) {
+        b->report = op->o->report;
+        b->report_ctx = op->o->report_ctx;
+        *out = b;
     }
     free(path);
     return rc;
@@ -222,7 +224,7 @@ static int open_disk(struct opening *op, const char *spec, const char *end, stru
 int block_open(const char *spec, const struct block_options *o, struct block **out, struct block_error *err)
 {
     struct opening op = {.o = o, .err = err};
-    struct block *b;
+    struct block *b = NULL;
     *err = (struct block_error){.gone = false};
     int rc = open_disk(&op, spec, spec + strlen(spec), &b);
     for (unsigned i = 0; i < op.leaf_count; i++) {

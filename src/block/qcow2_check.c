@@ -129,6 +129,10 @@ static int walk_l2(struct check *c, uint64_t table, uint64_t n)
             count_entry(c, kind);
         }
         if (entry_clusters(q, entry, &first, &last)) {
+            if (cluster_set_has(&q->metadata, first) || cluster_set_has(&q->metadata, last)) {
+                check_corrupt(c, "L2 table at byte %llu: entry %llu puts guest data over a table", (unsigned long long)off,
+                              (unsigned long long)at / 8);
+            }
             last = kind == CLUSTER_COMPRESSED ? min_u64(last, c->file_clusters - 1) : last; /* rounded up to sectors */
             rc = refer(c, offset_of(q, first), (last - first + 1) << q->h.cluster_bits, n, "guest data");
         }

@@ -20,11 +20,14 @@
 #define CLI_BROKEN 125       /* ring3 or the host failed */
 #define CLI_GUEST_FAILED 126 /* the guest did what its machine cannot go on from */
 #define CLI_QUIT 130         /* Ctrl-A x */
+#define CLI_KILLED 137       /* `ring3 kill`, or `ring3 stop` whose time was over */
 
 int run_main(int argc, char **argv);
 int help_main(int argc, char **argv);
 int version_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int image_main(int argc, char **argv);
+extern const char image_help[];
 
 struct cli_verb {
     const char *name;

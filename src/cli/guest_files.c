@@ -153,7 +153,11 @@ static int make_extra(const struct run_options *o, struct run_plan *plan)
     if (plan->console == CONSOLE_PIPES) {
         add_file(c, CHANNEL_PIPES, NULL, 0);
     }
-    failed |= cpio_finish(c);
+    int told = run_tell_devices(c, o);
+    if (told > 0) {
+        return told;
+    }
+    failed |= told | cpio_finish(c);
     if (failed) {
         fprintf(stderr, "ring3 run: out of memory\n");
         return CLI_USAGE;
@@ -189,7 +193,9 @@ static int make_cmdline(const struct run_options *o, struct run_plan *plan)
 static void choose_console(const struct run_options *o, struct run_plan *plan)
 {
     bool in = isatty(STDIN_FILENO), out = isatty(STDOUT_FILENO);
-    if (!plan->default_initrd || (!o->command && in)) {
+    if (o->detach) { /* who attaches later is a terminal */
+        plan->console = plan->default_initrd && o->command ? CONSOLE_COMMAND : CONSOLE_PLAIN;
+    } else if (!plan->default_initrd || (!o->command && in)) {
         plan->console = CONSOLE_PLAIN;
         plan->raw_terminal = in;
     } else if (in && out) {

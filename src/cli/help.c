@@ -48,6 +48,7 @@ static const char help_help[] =
 
 const struct cli_verb cli_verbs[] = {
     {"run", "start a virtual machine", run_help, run_main},
+    {"image", "make, describe, check and copy disk images", image_help, image_main},
     {"doctor", "what this processor and this host can do", NULL, doctor_main},
     {"version", "print the version", version_help, version_main},
     {"help", "help about ring3 or a command", help_help, help_main},

@@ -1,4 +1,4 @@
-/* ring3 run: start a virtual machine on this terminal. */
+/* ring3 run: start a virtual machine, on this terminal or in the background. */
 #include "cli/cli.h"
 #include "cli/run.h"
 
@@ -36,70 +36,38 @@ static const struct engine *choose_engine(const char *name, char *why, size_t si
     return NULL;
 }
 
-static int open_machine(const struct run_options *o, const struct run_plan *plan,
-                        const struct engine *engine, struct monitor **m)
+static int open_trace(const struct run_options *o, struct run_plan *plan)
 {
-    struct monitor_config cfg = {
-        .machine = {.kernel = plan->kernel,
-                    .initrd = *plan->initrd ? plan->initrd : NULL,
-                    .extra = plan->extra.bytes,
-                    .extra_len = plan->extra.len,
-                    .cmdline = plan->cmdline,
-                    .ram_size = o->ram_size,
-                    .cpus = o->cpus,
-                    .engine = engine},
-        .console = plan->console,
-        .token = plan->console == CONSOLE_PLAIN ? NULL : plan->token,
-        .raw_terminal = plan->raw_terminal,
-        .stat = o->stat,
-        .trace_fd = plan->trace_fd,
-        .log_level = o->verbose ? LOG_DEBUG : LOG_WARN,
-    };
-    struct boot_error err = {0};
-    if (monitor_open(m, &cfg, &err)) {
-        fprintf(stderr, "ring3 run: %s\n", err.text);
+    if (!o->trace || o->dry_run) {
+        return 0;
+    }
+    plan->trace_fd = open(o->trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0666);
+    if (plan->trace_fd < 0) {
+        fprintf(stderr, "ring3 run: --trace %s: %s\n", o->trace, strerror(errno));
         return CLI_USAGE;
     }
     return 0;
 }
 
-/* Build and run the machine, again after each reboot. */
-static int run_machine(const struct run_options *o, const struct run_plan *plan)
+/* With a plan made. */
+static int run_planned(const struct run_options *o, struct run_plan *plan, int *signal)
 {
-    char why[256] = "";
-    const struct engine *engine = choose_engine(o->engine, why, sizeof(why));
-    if (!engine) {
+    struct run r = {.o = o, .plan = plan, .messages_fd = -1, .ready_fd = -1};
+    int status = open_trace(o, plan);
+    if (status) {
+        return status;
+    }
+    r.engine = choose_engine(o->engine, r.why, sizeof(r.why));
+    if (!r.engine) {
         return CLI_USAGE;
     }
-    for (bool first = true;; first = false) {
-        struct monitor *m;
-        struct monitor_result result;
-        int status = open_machine(o, plan, engine, &m);
-        if (status) {
-            return status;
-        }
-        if (o->dry_run || (o->verbose && first)) {
-            run_describe(o->dry_run ? stdout : stderr, o, plan, why, monitor_facts(m));
-        } else if (first && strcmp(o->engine, "auto") == 0 && plan->console == CONSOLE_PLAIN &&
-                   isatty(STDERR_FILENO)) {
-            fprintf(stderr, "ring3: engine %s\n", why);
-        }
-        bool again = false;
-        if (!o->dry_run) {
-            monitor_run(m, &result);
-            again = result.end == MONITOR_REBOOT && !o->no_reboot && plan->console == CONSOLE_PLAIN;
-            status = again ? 0 : run_conclude(o, m, &result);
-        }
-        monitor_close(m);
-        if (!again) {
-            return status;
-        }
-    }
+    return o->dry_run ? run_dry(&r) : o->detach ? run_detached(&r) : run_vm(&r, signal);
 }
 
 int run_main(int argc, char **argv)
 {
     struct run_options o;
+    int signal = 0;
     int status = run_parse(argc, argv, &o);
     if (status) {
         return status;
@@ -114,20 +82,13 @@ int run_main(int argc, char **argv)
     }
     status = run_make_plan(&o, plan);
     plan->trace_fd = -1;
-    if (!status && o.trace && !o.dry_run) {
-        plan->trace_fd = open(o.trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0666);
-        if (plan->trace_fd < 0) {
-            fprintf(stderr, "ring3 run: --trace %s: %s\n", o.trace, strerror(errno));
-            status = CLI_USAGE;
-        }
-    }
     if (!status) {
-        status = run_machine(&o, plan);
+        status = run_planned(&o, plan, &signal);
     }
     if (plan->trace_fd >= 0) {
         close(plan->trace_fd);
     }
     cpio_fini(&plan->extra);
     free(plan);
-    return status;
+    return signal ? run_die_of(signal) : status;
 }

@@ -1,6 +1,7 @@
 /* The options of `ring3 run`. */
 #include "cli/cli.h"
 #include "cli/run.h"
+#include "control/vm_dir.h"
 #include "host/linux/arena.h"
 
 #include <stdio.h>
@@ -21,6 +22,15 @@ enum option_id {
     OPT_VERBOSE,
     OPT_STAT,
     OPT_NO_REBOOT,
+    OPT_DETACH,
+    OPT_NAME,
+    OPT_RM,
+    OPT_WEIGHT,
+    OPT_CAP,
+    OPT_DISK,
+    OPT_NET,
+    OPT_PORT,
+    OPT_SHARE,
     OPT_HELP,
     OPT_IGNORED,
 };
@@ -50,10 +60,21 @@ static const struct option options[] = {
     {"--trace", OPT_TRACE, "FILE"},
     {"--dry-run", OPT_DRY_RUN, NULL},
     {"--verbose", OPT_VERBOSE, NULL},
-    {"-v", OPT_VERBOSE, NULL},
     {"--stat", OPT_STAT, NULL},
     {"--no-reboot", OPT_NO_REBOOT, NULL},
     {"-no-reboot", OPT_NO_REBOOT, NULL},
+    {"--detach", OPT_DETACH, NULL},
+    {"--name", OPT_NAME, "NAME"},
+    {"--rm", OPT_RM, NULL},
+    {"--weight", OPT_WEIGHT, "WEIGHT"},
+    {"--cap", OPT_CAP, "PERCENT"},
+    {"--disk", OPT_DISK, "FILE"},
+    {"-d", OPT_DISK, "FILE"},
+    {"--net", OPT_NET, "NETWORK"},
+    {"--port", OPT_PORT, "HOST:GUEST"},
+    {"-p", OPT_PORT, "HOST:GUEST"},
+    {"--volume", OPT_SHARE, "SRC:DST"},
+    {"-v", OPT_SHARE, "SRC:DST"},
     {"--help", OPT_HELP, NULL},
     {"-h", OPT_HELP, NULL},
     {"-nographic", OPT_IGNORED, NULL}, /* it always is */
@@ -138,6 +159,36 @@ static int parse_cpus(const char *text, struct run_options *o)
     return 0;
 }
 
+/* A whole number from 1 to max. 0: it is none. */
+static unsigned parse_count(const char *text, unsigned max)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    return text[0] < '0' || text[0] > '9' || *end || n > max ? 0 : (unsigned)n;
+}
+
+static int parse_weight(const char *text, struct run_options *o)
+{
+    o->weight = parse_count(text, RUN_WEIGHT_MAX);
+    return o->weight ? 0
+                     : usage("--weight", "WEIGHT is a number from 1 to 10000; machines that do not "
+                                         "say have 100");
+}
+
+static int parse_cap(const char *text, struct run_options *o)
+{
+    o->cap = parse_count(text, RUN_CAP_MAX);
+    return o->cap ? 0 : usage("--cap", "PERCENT is a number from 1 to 6400; 100 is one processor");
+}
+
+static int parse_name(const char *text, struct run_options *o)
+{
+    o->name = text;
+    return vm_name_valid(text) ? 0
+                               : usage("--name", "a name is up to 48 letters, digits, '-', '_' and "
+                                                 "'.', the first a letter or a digit");
+}
+
 static int apply(enum option_id id, const char *value, struct run_options *o)
 {
     switch (id) {
@@ -152,6 +203,15 @@ static int apply(enum option_id id, const char *value, struct run_options *o)
     case OPT_VERBOSE: o->verbose = true; break;
     case OPT_STAT: o->stat = true; break;
     case OPT_NO_REBOOT: o->no_reboot = true; break;
+    case OPT_DETACH: o->detach = true; break;
+    case OPT_NAME: return parse_name(value, o);
+    case OPT_RM: o->remove = true; break;
+    case OPT_WEIGHT: return parse_weight(value, o);
+    case OPT_CAP: return parse_cap(value, o);
+    case OPT_DISK: return run_add_disk(value, o);
+    case OPT_NET: return run_add_net(value, o);
+    case OPT_PORT: return run_add_port(value, o);
+    case OPT_SHARE: return run_add_share(value, o);
     case OPT_HELP: o->help = true; break;
     case OPT_IGNORED: break;
     }
@@ -178,7 +238,8 @@ static const struct option *find_option(const char *word, const char **value)
 
 int run_parse(int argc, char **argv, struct run_options *o)
 {
-    *o = (struct run_options){.engine = "auto", .ram_size = RAM_DEFAULT, .cpus = 1};
+    *o = (struct run_options){
+        .engine = "auto", .ram_size = RAM_DEFAULT, .cpus = 1, .weight = RUN_WEIGHT_DEFAULT};
     for (int i = 1; i < argc; i++) {
         const char *value;
         if (strcmp(argv[i], "--") == 0) {

@@ -78,8 +78,7 @@ static void print_registers(const struct vcpu *v)
             v->idtr.limit, v->tr.sel, v->ldtr.sel);
 }
 
-/* The end that a signal makes: as if ring3 had never caught it. */
-static int die_of(int sig)
+int run_die_of(int sig)
 {
     sigset_t set;
     signal(sig, SIG_DFL);
@@ -116,10 +115,11 @@ int run_conclude(const struct run_options *o, const struct monitor *m,
         return CLI_TRIPLE_FAULT;
     case MONITOR_GUEST_FAILED: say("the guest cannot go on", r->reason); return CLI_GUEST_FAILED;
     case MONITOR_QUIT: return CLI_QUIT;
-    case MONITOR_SIGNAL: return die_of(r->code);
+    case MONITOR_KILLED: say("the guest was ended", r->reason); return CLI_KILLED;
+    case MONITOR_SIGNAL: return run_die_of(r->code);
     case MONITOR_OUTPUT:
         if (r->code == EPIPE) {
-            return die_of(SIGPIPE);
+            return run_die_of(SIGPIPE);
         }
         say("cannot write the guest's output", strerror(r->code));
         return CLI_BROKEN;

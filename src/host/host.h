@@ -44,6 +44,9 @@ void host_console_flush(struct vm *vm);
 /** Append len bytes to an open file of the monitor's (the event stream). Errors are ignored: the guest goes on. */
 void host_trace_write(int fd, const void *buf, size_t len);
 
+/** Somebody wants to see the engine's event counters: write down this vCPU's, where the monitor finds them. */
+void host_publish_counters(struct vcpu *v);
+
 /* ---- devices: the vCPU task and the device's thread call each other ---- */
 
 /** Ring a bell of struct virtio_regs (kick, control): its device's thread wakes. -1: nothing. Never blocks. From the vCPU task. */

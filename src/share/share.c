@@ -33,8 +33,7 @@ struct share {
     struct vhost_user user;
     struct share_config config;
     struct share_queue queue[QUEUES];
-    int fd;    /* the connection, -1: lost */
-    int helper; /* pidfd of virtiofsd, -1: none */
+    struct share_helper helper; /* -1: lost, none */
 };
 
 /* virtio 1.2 §5.11.4 */
@@ -53,15 +52,15 @@ static void say_lost(struct share *s, const char *why)
 /* A descriptor, not a process id: whoever reaps it, no other process is meant. */
 static void end_helper(const struct share *s)
 {
-    syscall(SYS_pidfd_send_signal, s->helper, SIGKILL, NULL, 0);
+    syscall(SYS_pidfd_send_signal, s->helper.pidfd, SIGKILL, NULL, 0);
 }
 
 static void lose(struct share *s, const char *why)
 {
-    if (s->fd >= 0) {
-        io_thread_unwatch(s->thread, s->fd);
-        close(s->fd);
-        s->fd = -1;
+    if (s->helper.fd >= 0) {
+        io_thread_unwatch(s->thread, s->helper.fd);
+        close(s->helper.fd);
+        s->helper.fd = -1;
         end_helper(s); /* what it does not give back, it must not go on using */
         s->device.stat.errors++;
         say_lost(s, why);
@@ -91,11 +90,31 @@ static void on_connection(void *ctx, short revents)
     }
 }
 
+/* What virtiofsd has to say, line by line as it comes. */
+static void on_message(void *ctx, short revents)
+{
+    struct share *s = ctx;
+    char text[256], line[400];
+    ssize_t n = read(s->helper.messages, text, sizeof(text) - 1);
+    if (n <= 0) {
+        if (n == 0 || (revents & (POLLHUP | POLLERR))) {
+            io_thread_unwatch(s->thread, s->helper.messages);
+        }
+        return;
+    }
+    while (n > 0 && text[n - 1] == '\n') {
+        n--;
+    }
+    text[n] = '\0';
+    fmt_line(line, sizeof(line), "virtiofsd (%s): %s", s->config.source, text);
+    host_log(LOG_WARN, line);
+}
+
 static void share_device_start(struct virtio_device *d)
 {
     struct share *s = d->state;
     int kick[QUEUES], call[QUEUES];
-    if (s->fd < 0) {
+    if (s->helper.fd < 0) {
         virtio_device_break(d, "virtiofsd has ended");
         return;
     }
@@ -111,7 +130,7 @@ static void share_device_start(struct virtio_device *d)
 static void share_device_stop(struct virtio_device *d)
 {
     struct share *s = d->state;
-    if (s->fd >= 0 && vhost_user_stop(&s->user, d)) {
+    if (s->helper.fd >= 0 && vhost_user_stop(&s->user, d)) {
         lose(s, "virtiofsd does not give the queues back");
     }
 }
@@ -135,7 +154,8 @@ static int make_thread(struct share *s)
             err = io_thread_watch(s->thread, s->queue[q].call, POLLIN, on_call, &s->queue[q]);
         }
     }
-    return err ? err : io_thread_watch(s->thread, s->fd, POLLIN, on_connection, s);
+    err = err ? err : io_thread_watch(s->thread, s->helper.messages, POLLIN, on_message, s);
+    return err ? err : io_thread_watch(s->thread, s->helper.fd, POLLIN, on_connection, s);
 }
 
 int share_create(const struct share_config *c, struct virtio_regs *regs, const struct ram *ram, unsigned slot, struct share **out,
@@ -147,15 +167,15 @@ int share_create(const struct share_config *c, struct virtio_regs *regs, const s
         return -1;
     }
     s->config = *c;
-    s->fd = s->helper = -1;
+    s->helper = (struct share_helper){-1, -1, -1};
     for (unsigned q = 0; q < QUEUES; q++) {
         s->queue[q].call = -1;
     }
-    if (share_spawn(c, &s->fd, &s->helper, err)) {
+    if (share_spawn(c, &s->helper, err)) {
         share_destroy(s);
         return -1;
     }
-    int failed = vhost_user_hello(&s->user, s->fd);
+    int failed = vhost_user_hello(&s->user, s->helper.fd);
     if (!failed && !(s->user.features & VIRTIO_F_VERSION_1)) {
         failed = -EPROTO;
     }
@@ -180,12 +200,15 @@ void share_destroy(struct share *s)
     if (s->thread) {
         io_thread_destroy(s->thread);
     }
-    if (s->helper >= 0) { /* first: it would complain of a lost connection */
+    if (s->helper.pidfd >= 0) { /* first: it would complain of a lost connection */
         end_helper(s);
-        close(s->helper);
+        close(s->helper.pidfd);
     }
-    if (s->fd >= 0) {
-        close(s->fd);
+    if (s->helper.fd >= 0) {
+        close(s->helper.fd);
+    }
+    if (s->helper.messages >= 0) {
+        close(s->helper.messages);
     }
     for (unsigned q = 0; q < QUEUES; q++) {
         if (s->queue[q].call >= 0) {

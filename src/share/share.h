@@ -37,7 +37,14 @@ void share_destroy(struct share *s);
 struct virtio_device *share_device(struct share *s);
 struct io_thread *share_thread(struct share *s);
 
-/** virtiofsd serving the directory, for share_create. *fd: the connection, *pidfd: the process. 0, or -1 with *err. */
-int share_spawn(const struct share_config *c, int *fd, int *pidfd, struct share_error *err) MUST_CHECK;
+/** A virtiofsd serving a directory; descriptors. */
+struct share_helper {
+    int fd;       /* the vhost-user connection */
+    int pidfd;    /* the process */
+    int messages; /* what it writes to standard error; non-blocking */
+};
+
+/** Start one, for share_create. 0, or -1 with *err. */
+int share_spawn(const struct share_config *c, struct share_helper *h, struct share_error *err) MUST_CHECK;
 
 #endif

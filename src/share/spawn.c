@@ -58,7 +58,7 @@ static int make_read_only(const char *dir)
     return mount_setattr(AT_FDCWD, dir, AT_RECURSIVE, &ro, sizeof(ro)) ? -errno : 0;
 }
 
-NORETURN static void run_program(const struct program *p, const struct share_config *c, const char *sandbox, int listen_fd)
+NORETURN static void run_program(const struct program *p, const struct share_config *c, const char *sandbox, int listen_fd, int messages)
 {
     sigset_t none;
     char source[4200], box[64];
@@ -67,14 +67,15 @@ NORETURN static void run_program(const struct program *p, const struct share_con
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
     int null = open("/dev/null", O_RDWR);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(listen_fd, LISTEN_FD) < 0) {
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(messages, STDERR_FILENO) < 0 ||
+        dup2(listen_fd, LISTEN_FD) < 0) {
         _exit(1);
     }
     fcntl(LISTEN_FD, F_SETFD, 0);
     syscall(SYS_close_range, LISTEN_FD + 1, ~0u, 0);
     int err = c->read_only ? make_read_only(c->source) : 0;
     if (err) {
-        fprintf(stderr, "ring3: cannot make %s read-only for the guest: %s\n", c->source, strerror(-err));
+        fprintf(stderr, "cannot make it read-only for the guest: %s\n", strerror(-err));
         _exit(1);
     }
     if (p->rust) {
@@ -122,20 +123,39 @@ static bool serves(int fd, int pidfd)
     return (fds[0].revents & POLLIN) && recv(fd, answer, sizeof(answer), MSG_WAITALL) == (ssize_t)sizeof(answer);
 }
 
-/* One attempt. 0: *fd, *pidfd; 1: it did not come up like this; -errno: the host gives nothing. */
-static int attempt(const struct program *p, const struct share_config *c, const char *sandbox, int *fd, int *pidfd)
+/* The last line it said, without its end. */
+static void read_reason(int messages, char *why, size_t size)
 {
-    int listening = -1, connected = -1;
+    char text[1024];
+    ssize_t n = read(messages, text, sizeof(text) - 1);
+    size_t len = n > 0 ? (size_t)n : 0;
+    while (len && text[len - 1] == '\n') {
+        len--;
+    }
+    text[len] = '\0';
+    const char *line = strrchr(text, '\n');
+    fmt_line(why, size, "%s", line ? line + 1 : text);
+}
+
+/* One attempt. 0: *h; 1: it did not come up like this, and `why` may say something; -errno: the host gives nothing. */
+static int attempt(const struct program *p, const struct share_config *c, const char *sandbox, struct share_helper *h, char *why, size_t size)
+{
+    int listening = -1, connected = -1, messages[2] = {-1, -1};
+    int *fd = &h->fd, *pidfd = &h->pidfd;
     int err = make_connection(&listening, &connected);
+    err = err ? err : pipe2(messages, O_CLOEXEC | O_NONBLOCK) ? -errno : 0;
     pid_t pid = err ? -1 : fork();
     if (pid == 0) {
-        run_program(p, c, sandbox, listening);
+        run_program(p, c, sandbox, listening, messages[1]);
     }
     if (!err && pid < 0) {
         err = -errno;
     }
     if (listening >= 0) {
         close(listening);
+    }
+    if (messages[1] >= 0) {
+        close(messages[1]);
     }
     if (!err) {
         *pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -149,14 +169,19 @@ static int attempt(const struct program *p, const struct share_config *c, const 
             kill(pid, SIGKILL);
             waitpid(pid, NULL, 0);
             close(*pidfd);
+            read_reason(messages[0], why, size);
+        }
+        if (messages[0] >= 0) {
+            close(messages[0]);
         }
         return err;
     }
     *fd = connected;
+    h->messages = messages[0];
     return 0;
 }
 
-int share_spawn(const struct share_config *c, int *fd, int *pidfd, struct share_error *err)
+int share_spawn(const struct share_config *c, struct share_helper *h, struct share_error *err)
 {
     const struct program *p = find_program();
     if (!p) {
@@ -167,11 +192,12 @@ int share_spawn(const struct share_config *c, int *fd, int *pidfd, struct share_
     static const char *const with_rights[] = {"namespace", "chroot", NULL}, *const without[] = {"namespace", "none", NULL};
     const char *const *sandbox = geteuid() == 0 || !p->rust ? with_rights : without;
     int failed = 1;
+    char said[256] = "";
     for (; *sandbox && failed == 1; sandbox++) {
-        failed = attempt(p, c, *sandbox, fd, pidfd);
+        failed = attempt(p, c, *sandbox, h, said, sizeof(said));
     }
     if (failed) {
-        const char *why = failed < 0 ? strerror(-failed) : !p->rust && geteuid() ? "this version of it needs root" : "it ended at once";
+        const char *why = failed < 0 ? strerror(-failed) : !p->rust && geteuid() ? "this version of it needs root" : *said ? said : "it ended at once";
         fmt_line(err->text, sizeof(err->text), "-v %s: virtiofsd does not start: %s", c->source, why);
         return -1;
     }

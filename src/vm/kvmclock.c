@@ -3,7 +3,8 @@
  *
  * State: vm->clock_tsc, set once. The clock is the guest's TSC, scaled, from vm_init on; the
  * guest's TSC is the host's without offset and all vCPUs use the same figures, so what is written
- * at enabling stays true for ever and readings agree between vCPUs (flag TSC_STABLE).
+ * at enabling stays true for ever and readings agree between vCPUs (flag TSC_STABLE). After a pause
+ * of the machine the flag GUEST_STOPPED is set too.
  * Layouts: Linux "KVM-specific MSRs", virt/kvm/x86/msr.rst.
  * Threads: the vCPU's own task; the guest may read its structures at any time.
  */
@@ -16,6 +17,7 @@
 
 #define CLOCK_ENABLE 1ull
 #define CLOCK_TSC_STABLE 1u
+#define CLOCK_GUEST_STOPPED 2u /* set by the host, cleared by the guest */
 
 /* One vCPU's clock: ns = system_time + ((tsc - tsc_timestamp) << shift) * mul >> 32. */
 struct clock_page {
@@ -104,6 +106,21 @@ bool kvmclock_write_system_time(struct vcpu *v, uint64_t value)
     }
     v->kvm_system_time = value;
     return true;
+}
+
+/* The one field changed after enabling, and it is read apart from the rest: no new version. */
+void kvmclock_mark_stopped(struct vcpu *v)
+{
+    struct vm *vm = v->vm;
+    if (!(v->kvm_system_time & CLOCK_ENABLE)) {
+        return;
+    }
+    gpa_t a = gpa_add(gpa(v->kvm_system_time & ~CLOCK_ENABLE), offsetof(struct clock_page, flags));
+    uint8_t *flags = ram_span(&vm->ram, a, 1);
+    if (flags != NULL) {
+        __atomic_fetch_or(flags, CLOCK_GUEST_STOPPED, __ATOMIC_SEQ_CST);
+        tell_engine(vm, a, 1);
+    }
 }
 
 bool kvmclock_write_wall_clock(struct vcpu *v, uint64_t value)

@@ -199,10 +199,32 @@ static void take_device_interrupts(struct vm *vm)
     }
 }
 
+void vm_note(struct vm *vm, unsigned index, uint32_t notes)
+{
+    __atomic_fetch_or(&vm->note[index], notes, __ATOMIC_RELEASE);
+    host_kick(index);
+}
+
+static void take_notes(struct vm *vm, struct vcpu *v)
+{
+    uint32_t *note = &vm->note[v->index];
+    if (__atomic_load_n(note, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
+    uint32_t notes = __atomic_exchange_n(note, 0, __ATOMIC_ACQUIRE);
+    if (notes & VM_NOTE_STOPPED) {
+        kvmclock_mark_stopped(v);
+    }
+    if (notes & VM_NOTE_COUNTERS) {
+        host_publish_counters(v);
+    }
+}
+
 /* Everything a kick can mean. */
 static void look_for_work(struct vm *vm, struct vcpu *v)
 {
     host_kick_clear(v);
+    take_notes(vm, v); /* before the timer's interrupt, whose handler may be a watchdog */
     take_events(vm, v);
     lapic_poll_timer(v->lapic);
     take_device_interrupts(vm);

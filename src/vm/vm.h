@@ -54,6 +54,7 @@ struct vm {
     struct virtio_pci *device[PCI_SLOTS]; /* NULL: none in that slot; set before the machine runs */
     uint32_t device_pending;      /* a bit a slot: its device has interrupts. Set by devices (release), taken by vCPU tasks */
     uint32_t button;              /* the power button was pressed: set by whoever did, taken by a vCPU task */
+    uint32_t note[VM_MAX_CPUS];   /* VM_NOTE_* for each vCPU's task: set by vm_note, taken by the task */
     uint32_t tsc_khz;
     uint64_t clock_tsc;           /* host_tsc at vm_init: kvmclock counts from there on */
     const struct engine *engine;
@@ -81,6 +82,10 @@ static inline enum vm_end vm_ended(const struct vm *vm)
 void vm_end_because(struct vm *vm, enum vm_end how, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /** End it because of something beyond repair; the first reason is kept. Any task. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** Ask the task of vCPU `index` for something, soon. Any task, and the monitor. */
+#define VM_NOTE_STOPPED 1u  /* the machine stood still: tell the guest before it runs on */
+#define VM_NOTE_COUNTERS 2u /* publish the event counters */
+void vm_note(struct vm *vm, unsigned index, uint32_t notes);
 /** Press the power button: the guest gets the event that its ACPI driver listens for, soon. Any task, and the monitor. */
 void vm_press_power_button(struct vm *vm);
 /** A vCPU task's main loop: runs until the machine has ended. vCPUs other than 0 wait for INIT-SIPI
@@ -91,6 +96,8 @@ void vm_run_vcpu(struct vm *vm, struct vcpu *v);
  *  structure is not wholly in RAM). */
 bool kvmclock_write_system_time(struct vcpu *v, uint64_t value);
 bool kvmclock_write_wall_clock(struct vcpu *v, uint64_t value);
+/** Mark the clock, if the guest uses it: this vCPU did not run for a while, through no fault of the guest's. The guest clears the mark. */
+void kvmclock_mark_stopped(struct vcpu *v);
 /** KVM hypercall (FACTS §3): number in RAX, result to RAX. */
 void kvm_hypercall(struct vcpu *v);
 

@@ -78,6 +78,11 @@ void host_console_write(struct vm *vm, const void *buf, size_t len)
     }
 }
 
+void host_publish_counters(struct vcpu *v)
+{
+    fake.counters[v->index]++;
+}
+
 void host_console_flush(struct vm *vm)
 {
     (void)vm;

@@ -22,6 +22,7 @@ struct fake_host {
     bool kicked[VM_MAX_CPUS];          /* since the last clear */
     unsigned waits[VM_MAX_CPUS];
     unsigned flushes;
+    unsigned counters[VM_MAX_CPUS];    /* host_publish_counters calls */
     char console[65536];
     size_t console_len;
     char last_log[512];

@@ -266,6 +266,19 @@ static void test_console_size(void **state)
     assert_int_equal(fake.device_interrupts, 1);
     assert_int_equal(regs.interrupts, VIRTIO_INTERRUPT_CONFIG);
     assert_memory_equal(regs.config, "\x84\0\x43\1", 4);
+    /* Told again when the driver begins to use each of its queues. */
+    regs.interrupts = 0;
+    fake_queue_add(&drv[0], 0, 0, DATA, 4);
+    virtio_device_kick(&term.console.device, 0);
+    assert_int_equal(regs.interrupts, VIRTIO_INTERRUPT_CONFIG);
+    regs.interrupts = 0;
+    say(DATA, "x");
+    virtio_device_kick(&term.console.device, 1);
+    assert_true(regs.interrupts & VIRTIO_INTERRUPT_CONFIG);
+    regs.interrupts = 0;
+    fake_queue_add(&drv[0], 0, 0, DATA, 4);
+    virtio_device_kick(&term.console.device, 0);
+    assert_int_equal(regs.interrupts, 0);
 }
 
 /* ---- balloon ---- */

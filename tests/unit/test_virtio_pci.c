@@ -411,6 +411,9 @@ static void test_kicks_are_asked_for_when_empty(void **state)
     assert_int_equal(drv[0].used[0], 1);
     assert_false(virtio_device_pop(&echo.device, 0, &chain));
     assert_int_equal(drv[0].used[0], 0);
+    fake_queue_add(&drv[0], DATA, 4, 0, 0);
+    assert_true(virtio_device_pop(&echo.device, 0, &chain));
+    assert_int_equal(drv[0].used[0], 1);
     assert_false(virtio_device_pop(&echo.device, 7, &chain));
 }
 

@@ -283,7 +283,8 @@ static void test_spoilt_indirect_tables(void **state)
     expect_broken();
     fake_queue_set(&drv, 0, RAM_SIZE - 16, 32, FAKE_INDIRECT, 0);
     expect_broken();
-    table[1] = (struct fake_desc){.gpa = TABLE, .len = 32, .flags = FAKE_INDIRECT}; /* nested */
+    indirect(1, TABLE + 0x100);
+    table[1] = (struct fake_desc){.gpa = TABLE + 0x100, .len = 16, .flags = FAKE_INDIRECT}; /* nested */
     fake_queue_set(&drv, 0, TABLE, 32, FAKE_INDIRECT, 0);
     expect_broken();
     indirect(2, TABLE)[1] =

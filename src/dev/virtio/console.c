@@ -94,17 +94,49 @@ size_t virtio_console_input(struct virtio_console *c, const void *bytes, size_t 
     return done;
 }
 
+/* ---- size ---- */
+
+static void send_size(struct virtio_console *c)
+{
+    uint16_t size[2] = {c->cols, c->rows};
+    virtio_device_config(&c->device, offsetof(struct config, cols), size, sizeof(size));
+}
+
+/* Linux looks at the size only when it is told of a change, and forgets that if its console is not
+ * there yet: so it is told when it fills the input queue, and again with the first output. */
+static void tell_size(struct virtio_console *c, unsigned q)
+{
+    struct virtio_device *d = &c->device;
+    if (!bit(c->told, q) && virtq_has_work(&d->queue[q])) {
+        c->told |= (uint8_t)(1u << q);
+        if (virtio_has(d, CONSOLE_SIZE) && (c->cols | c->rows) != 0) {
+            send_size(c);
+        }
+    }
+}
+
+void virtio_console_resize(struct virtio_console *c, uint16_t cols, uint16_t rows)
+{
+    if (cols != c->cols || rows != c->rows) {
+        c->cols = cols;
+        c->rows = rows;
+        send_size(c);
+    }
+}
+
 /* ---- the device ---- */
 
 static void start(struct virtio_device *d)
 {
     struct virtio_console *c = d->state;
     c->held = false;
+    c->told = 0;
 }
 
 static void kick(struct virtio_device *d, unsigned q)
 {
     struct virtio_console *c = d->state;
+    tell_size(c, q);
     if (q == QUEUE_OUT) {
         write_out(c);
     } else if (c->refused) {
@@ -125,14 +157,4 @@ void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, con
     *c = (struct virtio_console){.end = *end, .cols = cols, .rows = rows};
     virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, QUEUES, CONSOLE_SIZE,
                        &config, sizeof(config), &console_ops, c);
-}
-
-void virtio_console_resize(struct virtio_console *c, uint16_t cols, uint16_t rows)
-{
-    uint16_t size[2] = {cols, rows};
-    if (cols != c->cols || rows != c->rows) {
-        c->cols = cols;
-        c->rows = rows;
-        virtio_device_config(&c->device, offsetof(struct config, cols), size, sizeof(size));
-    }
 }

@@ -30,6 +30,7 @@ struct virtio_console {
     bool blocked; /* the other end is full: wait for virtio_console_drained */
     bool refused; /* input was refused */
     uint16_t cols, rows;
+    uint8_t told;   /* a bit a queue: the driver was told of the size when it began to use it */
 };
 
 /** Fill in c and regs (zeroed, in the arena). end is copied. cols, rows: 0 when unknown. Before the

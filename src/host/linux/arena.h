@@ -28,6 +28,7 @@ struct task_shared {
     int waiting; /* 1 while in host_wait; written by the task. Pairs with kick: each side writes its
                   * own word and then reads the other's, sequentially consistent */
     int tid;     /* 0 before the task runs; written by it once */
+    int ready;   /* 1 when it is set up and runs its vCPU; written by it once (release) */
 
     /* The task's own: its timer. */
     void *timer;       /* timer_t */
@@ -54,12 +55,14 @@ struct arena {
     /* Set by the monitor before any task exists. */
     int console_event; /* eventfd: console output, or the machine has ended */
     int log_level;     /* messages above it are dropped */
+    uint32_t counters_asked; /* how often the monitor asked for stat_text (release) ... */
+    uint32_t counters_given; /* ... and what that was when the task wrote it last (release); console_event tells of it */
     bool want_stat;
     bool terminal_raw; /* a line on the terminal must end in CR LF; also changed while running */
 
-    /* Written by a task that ends, read by the monitor afterwards. */
+    /* Written by a task, when it ends and stat_text when asked for. */
     char panic[PANIC_MAX];         /* why, if by host_panic */
-    char stat_text[STAT_TEXT_MAX]; /* the event counters, a line each, if asked for */
+    char stat_text[STAT_TEXT_MAX]; /* the event counters, a line each */
 
     struct trace trace; /* the event stream's buffer, when one was asked for */
 

@@ -81,11 +81,13 @@ static int wait_for(const struct launch *l, const struct watch *w, pid_t monitor
 {
     int wait_status = 0;
     while (!look_at(monitor, &wait_status)) {
-        struct pollfd fd = {.fd = w->signals, .events = POLLIN};
-        int ready = poll(&fd, 1, l->tick ? (int)l->period_ms : -1);
-        if (ready > 0) {
+        struct pollfd fds[] = {{.fd = w->signals, .events = POLLIN},
+                               {.fd = l->tick ? l->wake_fd : -1, .events = POLLIN}};
+        int ready = poll(fds, ARRAY_LEN(fds), l->tick && l->period_ms ? (int)l->period_ms : -1);
+        if (ready > 0 && fds[0].revents) {
             pass_on(w, monitor);
-        } else if (ready == 0) {
+        }
+        if (ready == 0 || (ready > 0 && fds[1].revents)) {
             l->tick(l->ctx, monitor);
         }
     }

@@ -20,7 +20,8 @@ struct launch {
     int (*monitor)(void *ctx, unsigned boot);
     /** Called every period_ms in the launcher while a monitor runs; may be NULL. */
     void (*tick)(void *ctx, int monitor_pid);
-    unsigned period_ms;
+    unsigned period_ms; /* 0: only when wake_fd says so */
+    int wake_fd;        /* call tick when this is readable, too; -1: none */
     void *ctx;
 };
 

@@ -1,45 +1,51 @@
-/* The monitor process: one loop over standard input and output, the console ring, and signals.
+/* The monitor process: one loop over standard input and output, the console, signals and the control
+ * socket.
  *
- * Signals are blocked and read from a signalfd; the vCPU tasks lead process groups of their own, so
- * that keys and job control reach only the monitor, which passes on what should be. When the
- * machine has ended, or must, a task has GRACE_MS to leave by itself before it is killed. The
- * monitor is the reaper of everything its tasks leave.
+ * Signals are blocked and read from a signalfd. When the machine has ended, or must, a task has
+ * GRACE_MS to leave by itself before it is killed. The monitor is the reaper of everything its tasks
+ * leave. Once all is set up it jails itself (jail.h): what the loop does is done with the files that
+ * are open by then.
  */
-#include "host/linux/monitor.h"
+#include "host/linux/monitor_priv.h"
 
+#include "control/vm_dir.h"
+#include "control/vm_log.h"
+#include "host/host.h"
 #include "host/linux/arena.h"
+#include "host/linux/device_console.h"
 #include "host/linux/host_error.h"
-#include "host/linux/task.h"
+#include "host/linux/jail.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define GRACE_MS 500
-
-struct monitor {
-    struct monitor_config cfg; /* cfg.machine's strings are not used after monitor_open */
-    struct machine_facts facts;
-    struct terminal terminal;
-    struct console console;
-    sigset_t old_signals;
-    int signals;             /* signalfd */
-    int event;               /* eventfd of the console ring */
-    pid_t task[VM_MAX_CPUS]; /* 0: gone */
-    unsigned tasks;          /* running */
-    bool killing;            /* we sent SIGKILL: such a death is no crash */
-    bool decided;            /* *result is final */
-    struct monitor_result *result;
-};
+#define SETTLE_MS 5 /* for a device's thread to hand over what the guest wrote last */
+#define RETRY_MS 10 /* somebody types faster than the guest takes it */
 
 /* ---- open and close ---- */
+
+static int build(struct monitor *m, const struct tsc_point *started, struct boot_error *err)
+{
+    const struct monitor_config *cfg = &m->cfg;
+    if (machine_build(&cfg->machine, started, &m->facts, err) ||
+        devices_create(&cfg->devices, &ARENA->vm, &m->devices, err)) {
+        return -1;
+    }
+    if (cfg->trace_fd >= 0) {
+        ARENA->trace.fd = cfg->trace_fd;
+        ARENA->trace.start_ns = host_time_ns();
+        ARENA->vm.trace = &ARENA->trace;
+    }
+    return 0;
+}
 
 int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct boot_error *err)
 {
@@ -61,26 +67,21 @@ int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct 
     if (m->event < 0) {
         fmt_line(err->text, sizeof(err->text), "the host gives no event counter: %s",
                  strerror(errno));
-        goto fail;
+        monitor_close(m);
+        return -1;
     }
     ARENA->console_event = m->event;
-    if (machine_build(&cfg->machine, &started, &m->facts, err)) {
-        goto fail;
-    }
-    if (cfg->trace_fd >= 0) {
-        ARENA->trace.fd = cfg->trace_fd;
-        ARENA->trace.start_ns = host_time_ns();
-        ARENA->vm.trace = &ARENA->trace;
+    if (build(m, &started, err)) {
+        monitor_close(m);
+        return -1;
     }
     *out = m;
     return 0;
-fail:
-    monitor_close(m);
-    return -1;
 }
 
 void monitor_close(struct monitor *m)
 {
+    devices_destroy(m->devices);
     if (m->event >= 0) {
         close(m->event);
     }
@@ -106,10 +107,14 @@ const char *monitor_stat(const struct monitor *m)
     return ARENA->stat_text;
 }
 
+uint64_t monitor_now_ms(void)
+{
+    return host_time_ns() / 1000000;
+}
+
 /* ---- the end ---- */
 
-/* The machine ends for a reason of the monitor's; the first reason counts. */
-static void decide(struct monitor *m, enum monitor_end end, int code)
+void monitor_decide(struct monitor *m, enum monitor_end end, int code)
 {
     if (!m->decided) {
         m->decided = true;
@@ -117,6 +122,7 @@ static void decide(struct monitor *m, enum monitor_end end, int code)
         m->result->code = code;
     }
     vm_end(&ARENA->vm, VM_KILLED, 0);
+    monitor_release(m, HOLD_PAUSE | HOLD_CAP); /* only who runs can leave */
 }
 
 /* All tasks have left: what did the machine say? */
@@ -144,106 +150,53 @@ static void conclude(struct monitor *m)
     fmt_line(r->reason, sizeof(r->reason), "%s", vm->reason);
 }
 
-/* A task died of a signal. Its own last words say more than the signal's name. */
-static void task_crashed(struct monitor *m, int status)
-{
-    struct monitor_result *r = m->result;
-    if (m->decided || m->killing) {
-        return;
-    }
-    decide(m, MONITOR_BROKEN, 0);
-    ARENA->panic[PANIC_MAX - 1] = '\0';
-    if (ARENA->panic[0]) {
-        fmt_line(r->reason, sizeof(r->reason), "%s", ARENA->panic);
-    } else if (WIFSIGNALED(status)) {
-        fmt_line(r->reason, sizeof(r->reason), "the vCPU task was ended by signal %d (%s)",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
-    } else {
-        fmt_line(r->reason, sizeof(r->reason), "the vCPU task ended with status %d",
-                 WEXITSTATUS(status));
-    }
-}
-
-static void reap(struct monitor *m)
-{
-    int status;
-    pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < ARENA->vm.cpu_count; i++) {
-            if (m->task[i] != pid) {
-                continue;
-            }
-            kill(-pid, SIGKILL); /* what is left of its group: spaces */
-            m->task[i] = 0;
-            m->tasks--;
-            if (status != 0) {
-                task_crashed(m, status);
-            }
-        }
-        if (pid == m->terminal.guard) {
-            m->terminal.guard = 0;
-        }
-    }
-}
-
-static void signal_tasks(struct monitor *m, int sig)
-{
-    for (unsigned i = 0; i < ARENA->vm.cpu_count; i++) {
-        if (m->task[i] > 0) {
-            kill(-m->task[i], sig);
-        }
-    }
-}
-
-/* Wait for every process that the tasks left behind. */
-static void reap_all(struct monitor *m)
-{
-    m->killing = true;
-    signal_tasks(m, SIGKILL);
-    while (m->tasks) {
-        struct timespec rest = {.tv_nsec = 1000000};
-        reap(m);
-        if (m->tasks) {
-            nanosleep(&rest, NULL);
-        }
-    }
-    reap(m);
-}
-
-/* ---- signals ---- */
+/* ---- the terminal ---- */
 
 /* Stop like any job, and take the machine along. */
 static void stop_job(struct monitor *m)
 {
     terminal_suspend(&m->terminal);
     ARENA->terminal_raw = false;
-    signal_tasks(m, SIGSTOP);
+    monitor_hold(m, HOLD_JOB);
     kill(getpid(), SIGSTOP);
-    signal_tasks(m, SIGCONT);
+    monitor_release(m, HOLD_JOB);
     terminal_resume(&m->terminal);
     ARENA->terminal_raw = m->terminal.raw;
 }
+
+static void take_terminal_size(struct monitor *m)
+{
+    struct winsize size;
+    const struct device *dev = devices_find(m->devices, DEVICE_CONSOLE);
+    if (dev && m->terminal.raw && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
+        device_console_resize(dev, size.ws_col, size.ws_row);
+    }
+}
+
+/* ---- signals ---- */
 
 static void take_signals(struct monitor *m)
 {
     struct signalfd_siginfo info;
     while (read(m->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         switch (info.ssi_signo) {
-        case SIGCHLD: reap(m); break;
+        case SIGCHLD: monitor_reap(m); break;
         case SIGTSTP: stop_job(m); break;
+        case SIGWINCH: take_terminal_size(m); break;
         case SIGCONT:
             /* Somebody sent SIGSTOP, which cannot be caught, and perhaps used the terminal. */
             terminal_suspend(&m->terminal);
             terminal_resume(&m->terminal);
             break;
-        default: decide(m, MONITOR_SIGNAL, (int)info.ssi_signo);
+        default: monitor_decide(m, MONITOR_SIGNAL, (int)info.ssi_signo);
         }
     }
 }
 
 static int watch_signals(struct monitor *m)
 {
-    static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+    static const int watched[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,
+                                  SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
@@ -255,75 +208,181 @@ static int watch_signals(struct monitor *m)
     return m->signals < 0 ? -errno : 0;
 }
 
-/* ---- the loop ---- */
+/* ---- the console ---- */
 
-static uint64_t now_ms(void)
+/* Every piece of output, once. */
+static void said(void *ctx, const void *bytes, size_t len)
 {
-    return host_time_ns() / 1000000;
+    struct monitor *m = ctx;
+    if (m->cfg.log) {
+        vm_log_write(m->cfg.log, bytes, len);
+    }
+    if (m->cfg.server) {
+        server_console(m->cfg.server, bytes, len);
+    }
+}
+
+static bool port_listens(void *ctx)
+{
+    return device_console_listens(ctx);
+}
+
+static void open_console(struct monitor *m)
+{
+    const struct device *dev = devices_find(m->devices, DEVICE_CONSOLE);
+    bool raw = m->cfg.raw_terminal && terminal_init(&m->terminal, STDIN_FILENO) == 0;
+    struct console_config cfg = {
+        .mode = m->cfg.console,
+        .token = m->cfg.token,
+        .standard = !m->cfg.log,
+        .keys_on = raw,
+        .port = {.fd = -1},
+        .said = m->cfg.log || m->cfg.server ? said : NULL,
+        .said_ctx = m,
+    };
+    if (dev) {
+        union {
+            const struct device *in;
+            void *out;
+        } ctx = {.in = dev};
+        cfg.port = (struct console_port){device_console_fd(dev), port_listens, ctx.out};
+    }
+    ARENA->terminal_raw = raw;
+    console_init(&m->console, &cfg);
+    take_terminal_size(m);
 }
 
 static void take_console(struct monitor *m)
 {
     struct console *c = &m->console;
     if (c->key == KEY_QUIT) {
-        decide(m, MONITOR_QUIT, 0);
+        monitor_decide(m, MONITOR_QUIT, 0);
     } else if (c->key == KEY_HELP) {
         (void)!write(STDERR_FILENO, terminal_help, strlen(terminal_help));
     }
     c->key = KEY_NONE;
     if (c->exit_status >= 0) {
-        decide(m, MONITOR_STATUS, c->exit_status);
+        monitor_decide(m, MONITOR_STATUS, c->exit_status);
     }
     if (c->write_error) {
-        decide(m, MONITOR_OUTPUT, c->write_error);
+        monitor_decide(m, MONITOR_OUTPUT, c->write_error);
+    }
+}
+
+/* Messages of a detached machine: tasks and helpers write to standard error, which is a pipe. */
+static void take_messages(struct monitor *m)
+{
+    char text[4096];
+    ssize_t n = read(m->cfg.messages_fd, text, sizeof(text));
+    if (n > 0) {
+        vm_log_write(m->cfg.log, text, (size_t)n);
+    }
+}
+
+/* ---- the loop ---- */
+
+enum {
+    POLL_SIGNALS,
+    POLL_EVENT,
+    POLL_METER,
+    POLL_MESSAGES,
+    POLL_CONSOLE,
+    POLL_SERVER = POLL_CONSOLE + CONSOLE_POLL_FDS,
+    POLL_FDS = POLL_SERVER + SERVER_POLL_FDS,
+};
+
+/* The shorter of two waits, of which -1 is without end. */
+static int sooner(int a, int b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* What to wait for, and for how long. Returns the number of descriptors. */
+static nfds_t prepare(struct monitor *m, struct pollfd *fds, int *timeout)
+{
+    const struct monitor_config *cfg = &m->cfg;
+    fds[POLL_SIGNALS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
+    fds[POLL_EVENT] = (struct pollfd){.fd = m->event, .events = POLLIN};
+    fds[POLL_METER] = (struct pollfd){.fd = cfg->meter ? cfg->meter->answer_fd : -1, .events = POLLIN};
+    fds[POLL_MESSAGES] = (struct pollfd){.fd = cfg->log ? cfg->messages_fd : -1, .events = POLLIN};
+    *timeout = console_poll_fds(&m->console, fds + POLL_CONSOLE);
+    if (!cfg->server) {
+        return POLL_SERVER;
+    }
+    if (server_poll_fds(cfg->server, fds + POLL_SERVER)) {
+        *timeout = sooner(*timeout, RETRY_MS);
+    }
+    return POLL_FDS;
+}
+
+static bool take_event(struct pollfd *fd)
+{
+    uint64_t count;
+    return fd->revents && read(fd->fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
+}
+
+static void step(struct monitor *m, struct pollfd *fds)
+{
+    if (take_event(&fds[POLL_EVENT])) {
+        monitor_look_started(m);
+    }
+    if (take_event(&fds[POLL_METER])) {
+        monitor_look_cap(m);
+    }
+    if (fds[POLL_MESSAGES].revents) {
+        take_messages(m);
+    }
+    console_step(&m->console, ARENA, fds + POLL_CONSOLE);
+    take_console(m);
+    if (m->cfg.server) {
+        server_step(m->cfg.server, fds + POLL_SERVER);
+    }
+    if (fds[POLL_SIGNALS].revents) {
+        take_signals(m);
     }
 }
 
 /* Until all tasks have left. */
 static void loop(struct monitor *m)
 {
-    enum { SIGNALS, EVENT, CONSOLE, FDS = CONSOLE + CONSOLE_POLL_FDS };
     uint64_t deadline = 0; /* when the tasks' grace is over */
     while (m->tasks) {
-        struct pollfd fds[FDS];
-        fds[SIGNALS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
-        fds[EVENT] = (struct pollfd){.fd = m->event, .events = POLLIN};
-        int timeout = console_poll_fds(&m->console, fds + CONSOLE);
+        struct pollfd fds[POLL_FDS];
+        int timeout, due = monitor_control_due(m);
+        nfds_t count = prepare(m, fds, &timeout);
+        timeout = sooner(timeout, due);
         if (m->decided || vm_ended(&ARENA->vm) != VM_RUNNING) {
-            uint64_t now = now_ms();
+            uint64_t now = monitor_now_ms();
             deadline = deadline ? deadline : now + GRACE_MS;
             if (now >= deadline) {
                 return;
             }
             timeout = (int)(deadline - now);
         }
-        if (poll(fds, FDS, timeout) < 0 && errno != EINTR) {
-            return;
+        if (poll(fds, count, timeout) < 0) {
+            if (errno != EINTR) {
+                return;
+            }
+            continue;
         }
-        if (fds[EVENT].revents) {
-            uint64_t count;
-            (void)!read(m->event, &count, sizeof(count));
-        }
-        console_step(&m->console, ARENA, fds + CONSOLE);
-        take_console(m);
-        if (fds[SIGNALS].revents) {
-            take_signals(m);
-        }
+        step(m, fds);
     }
 }
 
 /* Write what the guest still said. A signal, or Ctrl-A x, ends this too. */
 static void drain_output(struct monitor *m)
 {
-    bool wanted =
-        !m->decided || m->result->end == MONITOR_STATUS || m->result->end == MONITOR_BROKEN;
-    while (wanted && console_pending(&m->console, ARENA) && !m->console.write_error) {
+    bool wanted = !m->decided || m->result->end == MONITOR_STATUS ||
+                  m->result->end == MONITOR_BROKEN || m->cfg.log;
+    bool port = m->console.cfg.port.fd >= 0;
+    while (wanted && !m->console.write_error && (port || console_pending(&m->console, ARENA))) {
         struct pollfd fds[CONSOLE_POLL_FDS + 1];
-        console_poll_fds(&m->console, fds);
-        fds[0].fd = -1; /* no more input */
+        console_poll_output(&m->console, fds);
         fds[CONSOLE_POLL_FDS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
-        int timeout = m->console.chunk_len ? -1 : 0;
-        if (poll(fds, CONSOLE_POLL_FDS + 1, timeout) < 0 && errno != EINTR) {
+        bool pending = console_pending(&m->console, ARENA);
+        int timeout = m->console.chunk_len ? -1 : pending ? 0 : SETTLE_MS;
+        int ready = poll(fds, CONSOLE_POLL_FDS + 1, timeout);
+        if (ready < 0 && errno != EINTR) {
             return;
         }
         if (fds[CONSOLE_POLL_FDS].revents) {
@@ -333,6 +392,7 @@ static void drain_output(struct monitor *m)
                 return;
             }
         }
+        port = ready > 0 || pending;
         console_step(&m->console, ARENA, fds);
     }
     if (m->console.exit_status >= 0 && !m->decided) {
@@ -341,45 +401,23 @@ static void drain_output(struct monitor *m)
     }
 }
 
-static int start_tasks(struct monitor *m)
+/* Processes, threads, and then no more of either. 0 or -errno. */
+static int start(struct monitor *m)
 {
-    for (unsigned i = 0; i < ARENA->vm.cpu_count; i++) {
-        pid_t task = task_start(i);
-        if (task < 0) {
-            return (int)task;
-        }
-        m->task[i] = task;
-        m->tasks++;
-    }
-    return 0;
-}
-
-void monitor_run(struct monitor *m, struct monitor_result *result)
-{
-    *result = (struct monitor_result){.end = MONITOR_BROKEN};
-    m->result = result;
-    bool raw = m->cfg.raw_terminal && terminal_init(&m->terminal, STDIN_FILENO) == 0;
-    ARENA->terminal_raw = raw;
-    console_init(&m->console, m->cfg.console, m->cfg.token, raw);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     int failed = watch_signals(m);
     if (!failed) {
-        failed = start_tasks(m);
+        failed = monitor_start_tasks(m);
     }
-    if (failed) {
-        decide(m, MONITOR_BROKEN, 0);
-        fmt_line(result->reason, sizeof(result->reason), "the host gives no process: %s",
-                 host_error(-failed));
-    } else {
-        loop(m);
+    if (!failed) {
+        failed = devices_start(m->devices);
     }
-    reap_all(m);
-    if (ARENA->vm.trace) { /* what the task left: its own to say how much, so checked */
-        struct trace *t = &ARENA->trace;
-        host_trace_write(m->cfg.trace_fd, t->text, t->used < TRACE_BUFFER ? t->used : TRACE_BUFFER);
-    }
-    drain_output(m);
-    conclude(m);
+    return failed ? failed : jail_enter_monitor(m->task, m->cfg.machine.cpus);
+}
+
+static void leave(struct monitor *m)
+{
+    monitor_serve_no_more(m);
     terminal_fini(&m->terminal);
     ARENA->terminal_raw = false;
     if (m->signals >= 0) {
@@ -387,4 +425,31 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
     }
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &m->old_signals, NULL);
+}
+
+void monitor_run(struct monitor *m, struct monitor_result *result)
+{
+    *result = (struct monitor_result){.end = MONITOR_BROKEN};
+    m->result = result;
+    m->start_ns = host_time_ns();
+    open_console(m);
+    int failed = start(m);
+    if (failed) {
+        monitor_decide(m, MONITOR_BROKEN, 0);
+        fmt_line(result->reason, sizeof(result->reason), "the host gives no process: %s",
+                 host_error(-failed));
+    } else {
+        monitor_serve(m);
+        loop(m);
+    }
+    monitor_reap_all(m);
+    if (ARENA->vm.trace) { /* what the task left: its own to say how much, so checked */
+        struct trace *t = &ARENA->trace;
+        host_trace_write(m->cfg.trace_fd, t->text, t->used < TRACE_BUFFER ? t->used : TRACE_BUFFER);
+    }
+    drain_output(m);
+    devices_destroy(m->devices);
+    m->devices = NULL;
+    conclude(m);
+    leave(m);
 }

@@ -1,4 +1,4 @@
-/* One virtual machine as a Linux process: the monitor, which owns the terminal, the files and the
+/* One virtual machine as a Linux process: the monitor, which owns the console, the devices and the
  * machine's life, and the vCPU tasks it forks (DESIGN §4.8).
  *
  * monitor_open builds everything and fails before anything runs; monitor_run runs the machine to
@@ -8,16 +8,36 @@
 #define HOST_LINUX_MONITOR_H
 
 #include "host/linux/console.h"
+#include "host/linux/cpu_meter.h"
+#include "host/linux/cpu_share.h"
+#include "host/linux/devices.h"
 #include "host/linux/machine.h"
+
+struct server;
+struct vm_dir;
+struct vm_log;
 
 struct monitor_config {
     struct machine_config machine;
+    struct devices_config devices; /* its strings are not used after monitor_open either */
     enum console_mode console;
     const char *token; /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
     bool raw_terminal; /* standard input is a terminal and goes to the guest key by key */
     bool stat;
     int trace_fd;  /* where the event stream goes, -1: nowhere. Borrowed */
     int log_level; /* enum log_level */
+
+    /* What others can do to the machine. All borrowed; NULL: nothing. */
+    struct server *server;
+    struct vm_dir *dir;       /* where its state is written */
+    struct cpu_share *share;
+    struct cpu_meter *meter;
+    /* A detached machine: output and messages go there, the standard streams are not used. */
+    struct vm_log *log;
+    int messages_fd; /* what is written to standard error comes out here; only with log */
+    /* Called once, when the vCPU tasks are set up and run. May be NULL. */
+    void (*started)(void *ctx);
+    void *started_ctx;
 };
 
 enum monitor_end {
@@ -27,6 +47,7 @@ enum monitor_end {
     MONITOR_TRIPLE_FAULT, /* reason; monitor_vcpu has the state before the first fault */
     MONITOR_GUEST_FAILED, /* beyond repair: reason */
     MONITOR_QUIT,         /* the user pressed Ctrl-A x */
+    MONITOR_KILLED,       /* somebody asked for it by the control socket: reason */
     MONITOR_SIGNAL,       /* the monitor got signal `code` */
     MONITOR_OUTPUT,       /* standard output or error takes no more: errno is `code` */
     MONITOR_BROKEN,       /* ring3 or the host failed: reason */

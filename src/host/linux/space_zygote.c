@@ -46,6 +46,7 @@
 #define SA_RESTORER 0x04000000
 #define KERNEL_SIGNALS 64
 #define BIRTH_NS 5000000000ull /* for a fork, on a busy host */
+#define BIRTH_LOOK_NS 100000000ull
 #define SCRIPT_PROGRAM 0x800   /* in ops: the filter, after the child's script */
 
 #ifndef P_PIDFD
@@ -374,17 +375,22 @@ static void child_script(struct space *s, pid_t task)
 static pid_t zygote_request(struct space_host *h, uint64_t off)
 {
     struct space_zygote_page *z = h->zygote;
-    uint64_t give_up = now_ns() + BIRTH_NS;
+    uint64_t waited = 0; /* time in which this task was stopped is not counted */
     uint32_t before = z->done;
     z->slot_off = off;
     __atomic_store_n(&z->request, before + 1, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, &z->request, FUTEX_WAKE, 1, NULL, NULL, 0);
     while (__atomic_load_n(&z->done, __ATOMIC_SEQ_CST) == before) {
         siginfo_t gone = {.si_pid = 0};
-        struct timespec pause = {.tv_nsec = 100000000};
+        struct timespec pause = {.tv_nsec = BIRTH_LOOK_NS};
+        uint64_t since = now_ns();
         syscall(SYS_futex, &z->done, FUTEX_WAIT, before, &pause, NULL, 0);
         if (waitid(P_PID, (id_t)h->zygote_pid, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
-            gone.si_pid || now_ns() > give_up) {
+            gone.si_pid) {
+            return -ECHILD;
+        }
+        waited += min_u64(now_ns() - since, BIRTH_LOOK_NS);
+        if (waited > BIRTH_NS) {
             return -ECHILD;
         }
     }

@@ -304,11 +304,34 @@ struct stat_text {
     size_t len;
 };
 
+static void wake_monitor(void)
+{
+    uint64_t one = 1;
+    (void)!write(ARENA->console_event, &one, sizeof(one));
+}
+
 static void emit_stat(void *ctx, const char *name, uint64_t value)
 {
     struct stat_text *s = ctx;
     s->len += (size_t)fmt_line(ARENA->stat_text + s->len, STAT_TEXT_MAX - s->len, "%s %llu\n", name,
                                (unsigned long long)value);
+}
+
+static void write_counters(struct vcpu *v)
+{
+    const struct engine *engine = v->vm->engine;
+    struct stat_text s = {0};
+    if (engine->stat) {
+        engine->stat(v, emit_stat, &s);
+    }
+}
+
+void host_publish_counters(struct vcpu *v)
+{
+    uint32_t asked = __atomic_load_n(&ARENA->counters_asked, __ATOMIC_ACQUIRE);
+    write_counters(v);
+    __atomic_store_n(&ARENA->counters_given, asked, __ATOMIC_RELEASE);
+    wake_monitor();
 }
 
 /* Signals as a fresh process has them, whatever the monitor arranged for itself. */
@@ -403,17 +426,18 @@ NORETURN static void task_main(unsigned index)
                  host_error(-err));
         _exit(1);
     }
+    __atomic_store_n(&t->ready, 1, __ATOMIC_RELEASE);
+    wake_monitor();
     vm_run_vcpu(vm, v);
-    if (ARENA->want_stat && vm->engine->stat) {
-        struct stat_text s = {0};
-        vm->engine->stat(v, emit_stat, &s);
+    if (ARENA->want_stat) {
+        write_counters(v);
     }
     host_console_flush(vm);
     vm->engine->vcpu_fini(v);
     _exit(0);
 }
 
-pid_t task_start(unsigned index)
+pid_t task_start(unsigned index, void (*enter)(const void *ctx), const void *ctx)
 {
     pid_t monitor = getpid();
     pid_t task = fork();
@@ -437,6 +461,9 @@ pid_t task_start(unsigned index)
         _exit(0); /* it died before the line above */
     }
     setpgid(0, 0);
+    if (enter) {
+        enter(ctx);
+    }
     reset_signals();
     /* The stack the process was born with lies where the engine maps the guest's memory. */
     uint8_t *stack = host_private_map(0, STACK_SIZE, HOST_R | HOST_W);

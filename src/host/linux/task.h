@@ -12,9 +12,9 @@
 #define TASK_KICK_SIGNAL 12 /* SIGUSR2 */
 
 /** Fork the task of vCPU `index` of the machine in the arena. It leads a process group of its own,
- * dies with the monitor, and ends by itself after the machine has ended. Returns its process id, or
- * -errno. */
-pid_t task_start(unsigned index) MUST_CHECK;
+ * dies with the monitor, and ends by itself after the machine has ended. enter(ctx), if not NULL, is
+ * the first thing it does. Returns its process id, or -errno. */
+pid_t task_start(unsigned index, void (*enter)(const void *ctx), const void *ctx) MUST_CHECK;
 /** The task has been waited for and no device's thread is left: forget how to signal it. Monitor. */
 void task_forget(unsigned index);
 

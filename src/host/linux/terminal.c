@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,6 +85,7 @@ int terminal_init(struct terminal *t, int fd)
     cfmakeraw(&t->raw_mode);
     watch_for_crashes(t);
     t->guard = start_guard(t);
+    t->guard_fd = t->guard ? (int)syscall(SYS_pidfd_open, t->guard, 0) : -1;
     t->raw = true;
     set_mode(fd, &t->raw_mode);
     return 0;
@@ -109,10 +111,11 @@ void terminal_fini(struct terminal *t)
 {
     terminal_suspend(t);
     crash_terminal = NULL;
-    if (t->guard) {
-        kill(t->guard, SIGKILL);
+    if (t->guard && t->guard_fd >= 0) {
+        syscall(SYS_pidfd_send_signal, t->guard_fd, SIGKILL, NULL, 0);
         while (waitpid(t->guard, NULL, 0) < 0 && errno == EINTR) {
         }
+        close(t->guard_fd);
         t->guard = 0;
     }
 }
@@ -121,6 +124,13 @@ const char terminal_help[] = "\r\n"
                              "Ctrl-A x       end ring3 and the guest at once\r\n"
                              "Ctrl-A h       this help\r\n"
                              "Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)\r\n";
+
+const char terminal_help_attached[] =
+    "\r\n"
+    "Ctrl-A d       detach: the guest goes on, 'ring3 console' comes back to it\r\n"
+    "Ctrl-A x       end the guest at once\r\n"
+    "Ctrl-A h       this help\r\n"
+    "Ctrl-A Ctrl-A  send Ctrl-A to the guest (also Ctrl-A a)\r\n";
 
 enum terminal_key terminal_filter(struct terminal_keys *k, uint8_t *buf, size_t *len)
 {
@@ -141,6 +151,8 @@ enum terminal_key terminal_filter(struct terminal_keys *k, uint8_t *buf, size_t 
             key = KEY_QUIT;
         } else if (b == 'h' || b == 'H' || b == '?') {
             key = KEY_HELP;
+        } else if (b == 'd' || b == 'D') {
+            key = KEY_DETACH;
         } else if (b == PREFIX || b == 'a') {
             buf[kept++] = PREFIX;
         }

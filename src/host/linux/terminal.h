@@ -17,6 +17,7 @@ struct terminal {
     bool raw; /* in raw mode now */
     struct termios saved, raw_mode;
     pid_t guard; /* 0: none */
+    int guard_fd; /* its pidfd: a jailed monitor may signal nobody by number */
 };
 
 /** Put the terminal fd into raw mode: no echo, no line editing, no signals from keys, bytes as they
@@ -30,17 +31,18 @@ void terminal_resume(struct terminal *t);
 
 /* ---- keys ---- */
 
-enum terminal_key { KEY_NONE, KEY_QUIT, KEY_HELP };
+enum terminal_key { KEY_NONE, KEY_QUIT, KEY_HELP, KEY_DETACH };
 
-/** Ctrl-A is the prefix key: Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A (or Ctrl-A a) sends one
- * Ctrl-A, anything else after it is swallowed. */
+/** Ctrl-A is the prefix key: Ctrl-A x quits, Ctrl-A d detaches, Ctrl-A h helps, Ctrl-A Ctrl-A (or
+ * Ctrl-A a) sends one Ctrl-A, anything else after it is swallowed. */
 struct terminal_keys {
     bool prefixed; /* the last byte was the prefix */
 };
 /** Take the keys for us out of the len bytes at buf. *len becomes the number of bytes for the
  * guest, moved to the front. Returns the first key for us; bytes after it are lost. */
 enum terminal_key terminal_filter(struct terminal_keys *k, uint8_t *buf, size_t *len);
-/** What KEY_HELP shows, lines ending in CR LF. */
-extern const char terminal_help[];
+/** What KEY_HELP shows, lines ending in CR LF: to who started the machine, and to who attached to
+ * it. */
+extern const char terminal_help[], terminal_help_attached[];
 
 #endif

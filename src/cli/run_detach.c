@@ -1,0 +1,139 @@
+/* ring3 run --detach: the machine in the background.
+ *
+ *   ring3 run --detach       the caller's process: waits until the machine runs, prints its name
+ *    └─ launcher             a session of its own; its standard error is a pipe
+ *        └─ monitor ...      reads the pipe into the log, once the machine runs
+ *
+ * Until the machine runs the caller reads the pipe, so that what goes wrong is said on the caller's
+ * standard error, and the launcher's exit status becomes the caller's. A caller who is gone by then
+ * does not want the machine any more.
+ */
+#include "cli/cli.h"
+#include "cli/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct pipes {
+    int messages[2], ready[2]; /* read end, write end */
+};
+
+/* The messages pipe does not block: nobody is to wait for a log. */
+static int open_pipes(struct pipes *p)
+{
+    if (pipe2(p->messages, O_CLOEXEC | O_NONBLOCK) || pipe2(p->ready, O_CLOEXEC)) {
+        fprintf(stderr, "ring3 run: --detach: %s\n", strerror(errno));
+        return CLI_BROKEN;
+    }
+    return 0;
+}
+
+/* What the caller's other files are is none of the machine's business. */
+static void close_inherited(const struct run *r, const struct pipes *p)
+{
+    const int keep[] = {p->messages[0], p->messages[1], p->ready[1], r->plan->trace_fd};
+    unsigned next = STDERR_FILENO + 1;
+    for (;;) {
+        unsigned end = ~0u; /* the first to keep from `next` on */
+        for (size_t i = 0; i < ARRAY_LEN(keep); i++) {
+            if (keep[i] >= (int)next && (unsigned)keep[i] < end) {
+                end = (unsigned)keep[i];
+            }
+        }
+        if (end > next) {
+            (void)!syscall(SYS_close_range, next, end == ~0u ? end : end - 1, 0);
+        }
+        if (end == ~0u) {
+            return;
+        }
+        next = end + 1;
+    }
+}
+
+NORETURN static void be_launcher(struct run *r, struct pipes *p)
+{
+    setsid();
+    close_inherited(r, p);
+    int signal, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    dup2(p->messages[1], STDERR_FILENO);
+    close(p->messages[1]);
+    if (null > STDERR_FILENO) {
+        close(null);
+    }
+    r->messages_fd = p->messages[0];
+    r->ready_fd = p->ready[1];
+    _exit(run_vm(r, &signal));
+}
+
+/* Show what is in the messages pipe. */
+static void show_messages(int fd)
+{
+    char text[4096];
+    ssize_t n;
+    while ((n = read(fd, text, sizeof(text))) > 0) {
+        (void)!write(STDERR_FILENO, text, (size_t)n);
+    }
+}
+
+/* Until the machine runs, or the launcher has ended. The name's length, 0 if there is none. */
+static size_t wait_ready(struct pipes *p, char *name, size_t size)
+{
+    size_t len = 0;
+    for (;;) {
+        struct pollfd fds[] = {{.fd = p->messages[0], .events = POLLIN},
+                               {.fd = p->ready[0], .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+            return 0;
+        }
+        show_messages(p->messages[0]);
+        if (!fds[1].revents) {
+            continue;
+        }
+        ssize_t n = read(p->ready[0], name + len, size - 1 - len);
+        if (n <= 0) {
+            return 0;
+        }
+        len += (size_t)n;
+        name[len] = '\0';
+        if (strchr(name, '\n') || len == size - 1) {
+            show_messages(p->messages[0]);
+            return len;
+        }
+    }
+}
+
+int run_detached(struct run *r)
+{
+    struct pipes p;
+    char name[VM_NAME_MAX + 8];
+    int status = open_pipes(&p);
+    if (status) {
+        return status;
+    }
+    pid_t launcher = fork();
+    if (launcher == 0) {
+        be_launcher(r, &p);
+    }
+    if (launcher < 0) {
+        fprintf(stderr, "ring3 run: --detach: %s\n", strerror(errno));
+        return CLI_BROKEN;
+    }
+    close(p.messages[1]);
+    close(p.ready[1]);
+    if (wait_ready(&p, name, sizeof(name))) {
+        fputs(name, stdout);
+        return fflush(stdout) == 0 ? 0 : CLI_BROKEN;
+    }
+    while (waitpid(launcher, &status, 0) < 0 && errno == EINTR) {
+    }
+    show_messages(p.messages[0]);
+    return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_BROKEN;
+}
