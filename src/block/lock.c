@@ -6,6 +6,7 @@
 #include "block/lock.h"
 
 #include "block/impl.h"
+#include "host/linux/runtime_dir.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -50,58 +51,6 @@ static int image_key(int fd, struct image_key *key)
         *key = (struct image_key){.device = st.st_rdev, .inode = 0};
     }
     return 0;
-}
-
-/* ---- the folder of the notes ---- */
-
-/* Make path and open it, if it is ours alone. */
-static int open_private(const char *path)
-{
-    struct stat st;
-    if (mkdir(path, 0700) && errno != EEXIST) {
-        return -errno;
-    }
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 022)) {
-        close(fd);
-        return -EPERM;
-    }
-    return fd;
-}
-
-static int open_locks_in(const char *folder)
-{
-    char path[PATH_MAX];
-    int fd = open_private(folder);
-    if (fd < 0) {
-        return fd;
-    }
-    close(fd);
-    int n = snprintf(path, sizeof(path), "%s/locks", folder);
-    return n < (int)sizeof(path) ? open_private(path) : -ENAMETOOLONG;
-}
-
-static int open_locks(void)
-{
-    char path[PATH_MAX];
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    int fd = -ENOENT;
-    if (runtime && runtime[0] == '/' && strlen(runtime) < sizeof(path) - 16) {
-        snprintf(path, sizeof(path), "%s/ring3", runtime);
-        fd = open_locks_in(path);
-    }
-    if (fd < 0) {
-        snprintf(path, sizeof(path), "/run/user/%u/ring3", (unsigned)geteuid());
-        fd = open_locks_in(path);
-    }
-    if (fd < 0) {
-        snprintf(path, sizeof(path), "/tmp/ring3-%u", (unsigned)geteuid());
-        fd = open_locks_in(path);
-    }
-    return fd;
 }
 
 /* ---- notes ---- */
@@ -194,7 +143,7 @@ static bool note_read(int dir, const char *name, char text[NOTE_MAX])
 static bool note_find(const struct image_key *key, char text[NOTE_MAX])
 {
     char prefix[KEY_TEXT], other[NOTE_MAX];
-    int fd = open_locks();
+    int fd = runtime_dir_open(RUNTIME_DIR_LOCKS, true, NULL, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     bool found = false;
     if (!dir) {
@@ -254,7 +203,7 @@ int lock_take(struct image_lock *l, int fd, const char *path, bool write, const 
         return block_fail(err, "%s cannot be locked (%s): put it on a file system that knows locks",
                           path, strerror(-rc));
     }
-    int dir = open_locks();
+    int dir = runtime_dir_open(RUNTIME_DIR_LOCKS, true, NULL, 0);
     if (dir >= 0) {
         char text[NOTE_MAX];
         note_find(&key, text);
@@ -269,11 +218,18 @@ void lock_drop(struct image_lock *l)
     if (l->note < 0) {
         return;
     }
-    int dir = open_locks(); /* not after the jail has closed: then the note stays, and is found untrue */
+    int dir = runtime_dir_open(RUNTIME_DIR_LOCKS, true, NULL, 0); /* not after the jail has closed: then the note stays, and is found untrue */
     if (dir >= 0) {
         unlinkat(dir, l->name, 0);
         close(dir);
     }
     close(l->note);
     l->note = -1;
+}
+
+void lock_sweep(void)
+{
+    const struct image_key none = {0};
+    char text[NOTE_MAX];
+    note_find(&none, text);
 }

@@ -2,9 +2,8 @@
  *
  * The lock is the kernel's (an open file description lock over the whole file), so it ends with the
  * process that holds it, however that ends. Beside it the holder keeps a note with its name, only so
- * that the other's message can tell who is in the way: a small file, locked as long as it is true,
- * in $XDG_RUNTIME_DIR/ring3/locks, else /run/user/UID/ring3/locks, else /tmp/ring3-UID/locks, folders
- * that nobody else may enter. Where no note can be kept the lock holds all the same.
+ * that the other's message can tell who is in the way: a small file, locked as long as it is true, in
+ * the runtime directory. Where no note can be kept the lock holds all the same.
  */
 #ifndef BLOCK_LOCK_H
 #define BLOCK_LOCK_H
@@ -23,5 +22,7 @@ int lock_take(struct image_lock *l, int fd, const char *path, bool write, const 
               struct block_error *err) MUST_CHECK;
 /** Remove the note. The lock itself goes when fd is closed: close that first. */
 void lock_drop(struct image_lock *l);
+/** Remove the notes of processes that are gone: of a jailed monitor, which could not do it itself. */
+void lock_sweep(void);
 
 #endif

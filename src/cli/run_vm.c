@@ -3,6 +3,7 @@
  * The launcher makes everything that outlives a boot (the name's directory, the control socket, the
  * control group) and drops it; it measures while the machine runs. See host/linux/launch.h.
  */
+#include "block/lock.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 #include "control/vm_dir.h"
@@ -235,6 +236,9 @@ int run_vm(struct run *r, int *signal)
     if (status < 0) {
         fprintf(stderr, "ring3 run: the host gives no process: %s\n", strerror(-status));
         status = CLI_BROKEN;
+    }
+    if (r->o->disk_count) {
+        lock_sweep();
     }
     cpu_share_close(&r->share);
     cpu_meter_close(&r->meter);

@@ -12,7 +12,8 @@
 
 /* ---- set-up ---- */
 
-/* Two devices at the same ports: 0xcf9 is the reset control register for byte accesses, and part of PCI's address register for wider ones. */
+/* Two devices at the same ports: 0xcf9 is the reset control register for byte accesses, and part of
+ * PCI's address register for wider ones. */
 
 static bool is_reset_control(uint64_t off, unsigned size)
 {
@@ -38,7 +39,8 @@ static void config_ports_write(void *dev, uint64_t off, unsigned size, uint64_t 
     }
 }
 
-static const struct bus_ops config_ports_ops = {.read = config_ports_read, .write = config_ports_write, .access_max = 4};
+static const struct bus_ops config_ports_ops = {
+    .read = config_ports_read, .write = config_ports_write, .access_max = 4};
 
 static void add_ports(struct vm *vm)
 {
@@ -179,13 +181,15 @@ void vm_press_power_button(struct vm *vm)
 /* An edge on the button's line. */
 static void take_button(struct vm *vm)
 {
-    if (__atomic_load_n(&vm->button, __ATOMIC_RELAXED) != 0 && __atomic_exchange_n(&vm->button, 0, __ATOMIC_ACQUIRE) != 0) {
+    if (__atomic_load_n(&vm->button, __ATOMIC_RELAXED) != 0 &&
+        __atomic_exchange_n(&vm->button, 0, __ATOMIC_ACQUIRE) != 0) {
         ioapic_raise(&vm->ioapic, VM_POWER_BUTTON_GSI);
         ioapic_lower(&vm->ioapic, VM_POWER_BUTTON_GSI);
     }
 }
 
-/* The interrupts of devices. Acquire pairs with the release of whoever set the bit: regs->interrupts is there. */
+/* The interrupts of devices. Acquire pairs with the release of whoever set the bit:
+ * regs->interrupts is there. */
 static void take_device_interrupts(struct vm *vm)
 {
     if (__atomic_load_n(&vm->device_pending, __ATOMIC_RELAXED) == 0) {

@@ -52,8 +52,10 @@ struct vm {
     struct pit pit;
     struct pci pci;
     struct virtio_pci *device[PCI_SLOTS]; /* NULL: none in that slot; set before the machine runs */
-    uint32_t device_pending;      /* a bit a slot: its device has interrupts. Set by devices (release), taken by vCPU tasks */
-    uint32_t button;              /* the power button was pressed: set by whoever did, taken by a vCPU task */
+    uint32_t device_pending;      /* a bit a slot: its device has interrupts. Set by devices
+                                   * (release), taken by vCPU tasks */
+    uint32_t button;              /* the power button was pressed: set by whoever did, taken by a
+                                   * vCPU task */
     uint32_t note[VM_MAX_CPUS];   /* VM_NOTE_* for each vCPU's task: set by vm_note, taken by the task */
     uint32_t tsc_khz;
     uint64_t clock_tsc;           /* host_tsc at vm_init: kvmclock counts from there on */
@@ -86,7 +88,8 @@ void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define VM_NOTE_STOPPED 1u  /* the machine stood still: tell the guest before it runs on */
 #define VM_NOTE_COUNTERS 2u /* publish the event counters */
 void vm_note(struct vm *vm, unsigned index, uint32_t notes);
-/** Press the power button: the guest gets the event that its ACPI driver listens for, soon. Any task, and the monitor. */
+/** Press the power button: the guest gets the event that its ACPI driver listens for, soon. A guest
+ *  that does not listen yet misses it. Any task, and the monitor. */
 void vm_press_power_button(struct vm *vm);
 /** A vCPU task's main loop: runs until the machine has ended. vCPUs other than 0 wait for INIT-SIPI
  *  first. */
