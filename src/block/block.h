@@ -1,11 +1,15 @@
 /* Virtual disks: one contract over files, formats, networks, and disks made of disks.
  *
- *   virtio/blk.c ──> throttle ──> { raw | qcow2 | nbd | concat | stripe | mirror } ──> files, helpers, further disks
+ *   virtio/blk.c ─> throttle ─> { raw | qcow2 | nbd | concat | stripe | mirror } ─> files, helpers,
+ *                                                                                   further disks
  *
- * All calls are synchronous and come from one thread, the device's. Everything is opened before the machine starts: afterwards the process may
- * open no files. Offsets and lengths are bytes; callers keep within `size` (BUG_ON) and to multiples of BLOCK_SECTOR.
- * Promise: what was written before a flush that returned 0 is on stable storage and survives any crash of ring3 or of the host.
- * Errors are negative errno; what a failed write left is unspecified within its range, and untouched outside it.
+ * All calls are synchronous and come from one thread, the device's. Everything is opened before the
+ * machine starts: afterwards the process may open no files. Offsets and lengths are bytes; callers
+ * keep within `size` (BUG_ON) and to multiples of BLOCK_SECTOR.
+ *
+ * Promise: what was written before a flush that returned 0 is on stable storage and survives any
+ * crash of ring3 or of the host. Errors are negative errno; what a failed write left is unspecified
+ * within its range, and untouched outside it.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -23,11 +27,13 @@ struct block_ops {
     int (*read)(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
     int (*write)(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
     int (*flush)(struct block *b);
-    /** The bytes may be anything afterwards; frees space where it can. NULL: nothing happens, which is right too. */
+    /** The bytes may be anything afterwards; frees space where it can. NULL: nothing happens, which
+     * is right too. */
     int (*discard)(struct block *b, uint64_t off, uint64_t len);
     /** The bytes read as zero afterwards; `unmap`: space may be freed. NULL: zeros are written. */
     int (*write_zeroes)(struct block *b, uint64_t off, uint64_t len, bool unmap);
-    /** How many bytes from off on, at most len, are known to read as zeros without reading them. NULL: none. */
+    /** How many bytes from off on, at most len, are known to read as zeros without reading them.
+     * NULL: none. */
     uint64_t (*zero_run)(struct block *b, uint64_t off, uint64_t len);
     /** Host time (CLOCK_MONOTONIC, ns) from which on the next request is welcome. NULL: always. */
     uint64_t (*ready_ns)(struct block *b);
@@ -38,39 +44,43 @@ struct block_ops {
 /** Every kind embeds this as its first member. */
 struct block {
     const struct block_ops *ops;
-    uint64_t size;             /* bytes, a multiple of BLOCK_SECTOR */
+    uint64_t size; /* bytes, a multiple of BLOCK_SECTOR */
     bool read_only;
     uint32_t optimal;          /* preferred I/O size in bytes, 0: any */
     char name[BLOCK_NAME_MAX]; /* as the user named it, for messages */
-    /** Something people should know: a mirror lost a leg. block_open sets it from the options; may be NULL. Called from the device's thread,
-     *  and from block_open. */
+    /** Something people should know: a mirror lost a leg. block_open sets it from the options; may
+     * be NULL. Called from the device's thread, and from block_open. */
     void (*report)(void *ctx, const char *line);
     void *report_ctx;
 };
 
 struct block_error {
     char text[512]; /* one line: what is wrong, where, what to do */
-    bool gone;      /* the file or server is not there (no such file, no connection): a mirror can do without */
+    bool gone;      /* no such file, no connection: a mirror can do without it */
 };
 
 /** What `-d` says besides the file: FILE[,ro][,format=F][,serial=S][,iops=N][,bps=N][,backing]. */
 struct block_options {
     bool read_only;
-    bool allow_backing;    /* qcow2 backing files are opened only when asked for */
-    const char *format;    /* NULL: found out: qcow2 by its magic only when the user says so or the name ends in .qcow2; else raw */
-    char serial[21];       /* up to 20 characters */
-    uint64_t iops, bps;    /* 0: no limit */
-    const char *vm_name;   /* who holds the lock, for the other's message; NULL: a tool */
-    void (*report)(void *ctx, const char *line); /* struct block's, also for the legs of composites; may be NULL */
+    bool allow_backing;  /* qcow2 backing files are opened only when asked for */
+    const char *format;  /* "raw", "qcow2"; NULL: qcow2 if the name ends in .qcow2, else raw */
+    char serial[21];     /* up to 20 characters */
+    uint64_t iops, bps;  /* 0: no limit */
+    const char *vm_name; /* who holds the lock, for the other's message; NULL: a tool */
+    /** Becomes the disk's, and that of the legs of composites; may be NULL. */
+    void (*report)(void *ctx, const char *line);
     void *report_ctx;
 };
 
-/** Parse the argument of -d. *spec (malloc'd) is then what comes before the options. *o keeps what arg does not say (vm_name, report).
- *  0, or -1 with *err. Commas in names are doubled. */
-int block_parse(const char *arg, char **spec, struct block_options *o, struct block_error *err) MUST_CHECK;
-/** Open what spec names: a path, nbd://..., nbd+unix://..., concat:A,B, stripe:64K:A,B, mirror:A,B; takes the locks, sets limits. Commas in
- *  names are doubled; a leg that is itself made of others stands in brackets: mirror:[concat:A,B],C. 0, or -1 with *err. */
-int block_open(const char *spec, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+/** Parse the argument of -d. *spec (malloc'd) is then what comes before the options. *o keeps what
+ * arg does not say (vm_name, report). 0, or -1 with *err. Commas in names are doubled. */
+int block_parse(const char *arg, char **spec, struct block_options *o,
+                struct block_error *err) MUST_CHECK;
+/** Open what spec names: a path, nbd://..., nbd+unix://..., concat:A,B, stripe:64K:A,B, mirror:A,B;
+ * takes the locks, sets limits. Commas in names are doubled; a leg that is itself made of others
+ * stands in brackets: mirror:[concat:A,B],C. 0, or -1 with *err. */
+int block_open(const char *spec, const struct block_options *o, struct block **out,
+               struct block_error *err) MUST_CHECK;
 
 /* ---- what devices and tools call ---- */
 
@@ -83,18 +93,26 @@ uint64_t block_zero_run(struct block *b, uint64_t off, uint64_t len) MUST_CHECK;
 uint64_t block_ready_ns(struct block *b) MUST_CHECK;
 void block_close(struct block *b);
 
-/* ---- the kinds; each opens one, over what is given. All: 0, or -1 with *err and nothing left open ---- */
+/* ---- the kinds; each opens one. All: 0, or -1 with *err and nothing left open ---- */
 
-int raw_open(const char *path, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
-int qcow2_open(const char *path, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
-int nbd_open(const char *uri, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
+int raw_open(const char *path, const struct block_options *o, struct block **out,
+             struct block_error *err) MUST_CHECK;
+int qcow2_open(const char *path, const struct block_options *o, struct block **out,
+               struct block_error *err) MUST_CHECK;
+int nbd_open(const char *uri, const struct block_options *o, struct block **out,
+             struct block_error *err) MUST_CHECK;
 /** These own the legs from then on, also on failure. */
-int concat_open(struct block **legs, unsigned count, struct block **out, struct block_error *err) MUST_CHECK;
-int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct block **out, struct block_error *err) MUST_CHECK;
+int concat_open(struct block **legs, unsigned count, struct block **out,
+                struct block_error *err) MUST_CHECK;
+int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct block **out,
+                struct block_error *err) MUST_CHECK;
 /** mirror.h says more. */
-int mirror_open(struct block **legs, unsigned count, const struct block_options *o, struct block **out, struct block_error *err) MUST_CHECK;
-/** Slows b down to iops requests and bps bytes a second (0: no limit), with bursts of a tenth of a second. It never sleeps: ready_ns says when the
- *  next request should come, and the device waits for that. Owns b, also on failure. */
-int throttle_open(struct block *b, uint64_t iops, uint64_t bps, struct block **out, struct block_error *err) MUST_CHECK;
+int mirror_open(struct block **legs, unsigned count, const struct block_options *o,
+                struct block **out, struct block_error *err) MUST_CHECK;
+/** Slows b down to iops requests and bps bytes a second (0: no limit), with bursts of a tenth of a
+ * second. It never sleeps: ready_ns says when the next request should come, and the device waits
+ * for that. Owns b, also on failure. */
+int throttle_open(struct block *b, uint64_t iops, uint64_t bps, struct block **out,
+                  struct block_error *err) MUST_CHECK;
 
 #endif

@@ -36,7 +36,8 @@ static uint64_t disk_ready_ns(void *ctx)
     return block_ready_ns(ctx);
 }
 
-static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len, int err, uint64_t more)
+static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len, int err,
+                        uint64_t more)
 {
     const struct block *b = ctx;
     char before[64] = "", where[80] = "";
@@ -44,10 +45,11 @@ static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len,
         snprintf(before, sizeof(before), " (%llu more failed before)", (unsigned long long)more);
     }
     if (len > 0) {
-        snprintf(where, sizeof(where), " of %llu bytes at %llu", (unsigned long long)len, (unsigned long long)off);
+        snprintf(where, sizeof(where), " of %llu bytes at %llu", (unsigned long long)len,
+                 (unsigned long long)off);
     }
-    block_report(b, "disk %s: a %s%s failed: %s; the guest gets an I/O error%s", b->name, what, where, strerror(-err),
-                 before);
+    block_report(b, "disk %s: a %s%s failed: %s; the guest gets an I/O error%s", b->name, what,
+                 where, strerror(-err), before);
 }
 
 void guest_disk(struct block *b, const char *serial, struct virtio_blk_disk *disk)

@@ -1,7 +1,8 @@
 /* Implementation of lock.h.
  *
- * Notes are called DEVICE-INODE-PID-N, after the image's device and inode number. A note is true while its file is locked by its
- * writer: one left over by a killed process is not, and whoever meets it removes it. State: none but files.
+ * Notes are called DEVICE-INODE-PID-N, after the image's device and inode number. A note is true
+ * while its file is locked by its writer: one left over by a killed process is not, and whoever
+ * meets it removes it. State: none but files.
  */
 #include "block/lock.h"
 
@@ -61,7 +62,8 @@ static void note_prefix(const struct image_key *key, char *name, size_t size)
              (unsigned long long)key->inode);
 }
 
-/* A new locked note, or a negative errno. Somebody who took it for left over may remove it between open and lock. */
+/* A new locked note, or a negative errno. Somebody who took it for left over may remove it between
+ * open and lock. */
 static int note_create(int dir, const char *name)
 {
     struct stat st;
@@ -103,7 +105,8 @@ static void note_write(struct image_lock *l, int dir, const struct image_key *ke
     l->note = fd;
 }
 
-/* The pid and the VM's name in a note. The folder is ours alone, but an image's name may hold anything. */
+/* The pid and the VM's name in a note. The folder is ours alone, but an image's name may hold
+ * anything. */
 static bool note_parse(char *text, int *pid, char **vm_name)
 {
     char *end;
@@ -139,7 +142,8 @@ static bool note_read(int dir, const char *name, char text[NOTE_MAX])
     return n > 0;
 }
 
-/* Look through all notes, which removes those that are not true any more. True: text is one about this image. */
+/* Look through all notes, which removes those that are not true any more. True: text is one about
+ * this image. */
 static bool note_find(const struct image_key *key, char text[NOTE_MAX])
 {
     char prefix[KEY_TEXT], other[NOTE_MAX];
@@ -177,13 +181,14 @@ static int refuse(const struct image_key *key, const char *path, bool write,
         return block_fail(err, "%s is in use by another program: %s", path, remedy);
     }
     if (pid == (int)getpid()) {
-        return block_fail(err, "%s is used twice here: each disk and each leg needs an image of its own",
-                          path);
+        return block_fail(
+            err, "%s is used twice here: each disk and each leg needs an image of its own", path);
     }
     if (vm_name[0] == '\0') {
         return block_fail(err, "%s is in use by ring3 (process %d): %s", path, pid, remedy);
     }
-    return block_fail(err, "%s is in use by the VM %s (process %d): %s", path, vm_name, pid, remedy);
+    return block_fail(err, "%s is in use by the VM %s (process %d): %s", path, vm_name, pid,
+                      remedy);
 }
 
 int lock_take(struct image_lock *l, int fd, const char *path, bool write, const char *vm_name,
@@ -218,7 +223,9 @@ void lock_drop(struct image_lock *l)
     if (l->note < 0) {
         return;
     }
-    int dir = runtime_dir_open(RUNTIME_DIR_LOCKS, true, NULL, 0); /* not after the jail has closed: then the note stays, and is found untrue */
+    int dir = runtime_dir_open(
+        RUNTIME_DIR_LOCKS, true, NULL,
+        0); /* not after the jail has closed: then the note stays, and is found untrue */
     if (dir >= 0) {
         unlinkat(dir, l->name, 0);
         close(dir);

@@ -1,9 +1,9 @@
 /* Requests to a mirror. mirror.h and mirror_meta.h say what is promised.
  *
- * Writes go to all good legs, from a copy: the guest may change its memory between the first leg and the second. Reads come from the first
- * good leg; where it fails from the next, and the failed place is written anew.
- * A leg that fails is dropped only when another one is left that did not fail; errors of all legs at once are the guest's.
- * Threads: the device's.
+ * Writes go to all good legs, from a copy: the guest may change its memory between the first leg
+ * and the second. Reads come from the first good leg; where it fails from the next, and the failed
+ * place is written anew. A leg that fails is dropped only when another one is left that did not
+ * fail; errors of all legs at once are the guest's. Threads: the device's.
  */
 #include "block/mirror_impl.h"
 
@@ -63,8 +63,9 @@ static void drop(struct mirror *m, uint32_t failed, const char *what, int err)
     for (unsigned i = 0; i < m->mark.count; i++) {
         if (bit(failed, i)) {
             const struct block *b = m->leg[i].b;
-            block_report(&m->b, "mirror: %s failed (%s: %s) and is not used any more; all data is on %s; "
-                                "repair it when the machine is off: ring3 image rebuild %s %s",
+            block_report(&m->b,
+                         "mirror: %s failed (%s: %s) and is not used any more; all data is on %s; "
+                         "repair it when the machine is off: ring3 image rebuild %s %s",
                          b->name, what, strerror(-err), left->name, left->name, b->name);
         }
     }
@@ -150,7 +151,8 @@ int mirror_clear_regions(struct mirror *m)
     return write_bitmap(m, true);
 }
 
-/* After a flush: all that was written is on all legs. Regions that were not written for a while lose their bits. */
+/* After a flush: all that was written is on all legs. Regions that were not written for a while
+ * lose their bits. */
 static int clear_quiet(struct mirror *m)
 {
     uint64_t now = now_ns();
@@ -174,7 +176,8 @@ struct change {
     const char *what;
 };
 
-static int change_leg(struct mirror *m, unsigned i, const struct change *c, uint64_t off, uint64_t len)
+static int change_leg(struct mirror *m, unsigned i, const struct change *c, uint64_t off,
+                      uint64_t len)
 {
     if (c->kind == CHANGE_WRITE) {
         return block_write_buf(m->leg[i].b, off, m->buf, len);
@@ -205,7 +208,8 @@ static int prepare_write(struct mirror *m, uint64_t off, uint64_t len)
     return err ? err : mirror_mark_regions(m, off, len);
 }
 
-static int mirror_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int mirror_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                        uint64_t len)
 {
     static const struct change write = {CHANGE_WRITE, "write"};
     struct mirror *m = mirror_of(b);
@@ -226,7 +230,8 @@ static int mirror_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool
     return err ? err : change_all(m, unmap ? &holes : &zeroes, off, len);
 }
 
-/* The bytes may be anything afterwards, something else on each leg too: so no region is marked, and a leg that fails is not lost. */
+/* The bytes may be anything afterwards, something else on each leg too: so no region is marked, and
+ * a leg that fails is not lost. */
 static int mirror_discard(struct block *b, uint64_t off, uint64_t len)
 {
     struct mirror *m = mirror_of(b);
@@ -281,7 +286,8 @@ static void repair(struct mirror *m, uint32_t failed, uint64_t off, uint64_t len
             return; /* mark_due: the next write or flush sees to it */
         }
         if (!err && !m->repaired) {
-            block_report(&m->b, "mirror: %s could not read at %llu: repaired from another leg (said once)",
+            block_report(&m->b,
+                         "mirror: %s could not read at %llu: repaired from another leg (said once)",
                          m->leg[i].b->name, (unsigned long long)off);
             m->repaired = true;
         }
@@ -309,7 +315,8 @@ static int read_any(struct mirror *m, uint64_t off, uint64_t len)
     return err;
 }
 
-static int mirror_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int mirror_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                       uint64_t len)
 {
     struct mirror *m = mirror_of(b);
     int err = block_read(m->leg[__builtin_ctz(m->mark.good)].b, off, vec, n);

@@ -59,7 +59,8 @@ static void encode(const struct mark *m, unsigned self, struct mark_on_disk *d)
 
 static bool decode(const struct mark_on_disk *d, uint64_t room, struct mark *m)
 {
-    if (memcmp(d->magic, magic, sizeof(magic)) != 0 || le32toh(d->version) != VERSION || le32toh(d->crc) != checksum(*d)) {
+    if (memcmp(d->magic, magic, sizeof(magic)) != 0 || le32toh(d->version) != VERSION ||
+        le32toh(d->crc) != checksum(*d)) {
         return false;
     }
     memcpy(m->uuid, d->uuid, sizeof(m->uuid));
@@ -73,9 +74,11 @@ static bool decode(const struct mark_on_disk *d, uint64_t room, struct mark *m)
     for (unsigned i = 0; i < MIRROR_LEGS_MAX; i++) {
         m->id[i] = le64toh(d->id[i]);
     }
-    return m->count >= 1 && m->count <= MIRROR_LEGS_MAX && m->self < m->count && m->good >> m->count == 0 &&
-           m->size > 0 && m->size <= room && m->size % MARK_SLOT == 0 && m->shift >= MIRROR_SHIFT_MIN &&
-           m->shift < 63 && (m->size - 1) >> m->shift < MIRROR_REGIONS_MAX && m->events < UINT64_MAX / 2 && m->session < UINT64_MAX / 2;
+    return m->count >= 1 && m->count <= MIRROR_LEGS_MAX && m->self < m->count &&
+           m->good >> m->count == 0 && m->size > 0 && m->size <= room && m->size % MARK_SLOT == 0 &&
+           m->shift >= MIRROR_SHIFT_MIN && m->shift < 63 &&
+           (m->size - 1) >> m->shift < MIRROR_REGIONS_MAX && m->events < UINT64_MAX / 2 &&
+           m->session < UINT64_MAX / 2;
 }
 
 bool mark_newer(const struct mark *x, const struct mark *y)
@@ -150,7 +153,8 @@ int mirror_bitmap_read(struct block *leg, uint8_t bitmap[MIRROR_BITMAP_SIZE])
 
 int mirror_bitmap_write(struct block *leg, uint8_t bitmap[MIRROR_BITMAP_SIZE])
 {
-    return block_write_buf(leg, mark_offset(leg) + MIRROR_BITMAP_OFFSET, bitmap, MIRROR_BITMAP_SIZE);
+    return block_write_buf(leg, mark_offset(leg) + MIRROR_BITMAP_OFFSET, bitmap,
+                           MIRROR_BITMAP_SIZE);
 }
 
 int mirror_is_zero(struct block *b, uint64_t off, uint64_t len, uint8_t *buf)
@@ -173,6 +177,13 @@ int mirror_is_zero(struct block *b, uint64_t off, uint64_t len, uint8_t *buf)
     return 1;
 }
 
+bool mirror_has_mark(struct block *leg)
+{
+    struct mark m;
+    unsigned slot;
+    return mark_read(leg, &m, &slot) > 0;
+}
+
 int mirror_describe(struct block *leg, char *line, size_t size)
 {
     struct mark m = {0};
@@ -182,9 +193,10 @@ int mirror_describe(struct block *leg, char *line, size_t size)
     if (found <= 0) {
         return found;
     }
-    int n = snprintf(line, size, "leg %u of %u of mirror %02x%02x%02x%02x, %llu bytes, change %llu, good legs:", m.self + 1,
-                     m.count, m.uuid[0], m.uuid[1], m.uuid[2], m.uuid[3], (unsigned long long)m.size,
-                     (unsigned long long)m.events);
+    int n = snprintf(line, size,
+                     "leg %u of %u of mirror %02x%02x%02x%02x, %llu bytes, change %llu, good legs:",
+                     m.self + 1, m.count, m.uuid[0], m.uuid[1], m.uuid[2], m.uuid[3],
+                     (unsigned long long)m.size, (unsigned long long)m.events);
     for (unsigned i = 0; i < m.count && n > 0 && (size_t)n < size; i++) {
         if (bit(m.good, i)) {
             n += snprintf(line + n, size - (size_t)n, " %u", i + 1);

@@ -1,4 +1,5 @@
-/* Putting a mirror together: which legs belong to it, which are good, what a crash left to be copied. mirror.h has the rules.
+/* Putting a mirror together: which legs belong to it, which are good, what a crash left to be
+ * copied. mirror.h has the rules.
  *
  * Nothing is written before all marks were read and found to agree.
  */
@@ -52,11 +53,15 @@ static int check_end(struct assembly *a, struct block *b, uint64_t size)
         return no_read(a, b, rc);
     }
     if (rc == 0 && mark_offset(b) > size) {
-        return block_fail(a->err, "mirror: %s is longer than the other leg and has data there: legs hold the same", b->name);
+        return block_fail(
+            a->err,
+            "mirror: %s is longer than the other leg and has data there: legs hold the same",
+            b->name);
     }
     if (rc == 0) {
-        return block_fail(a->err, "mirror: %s has data in its last 64 KB, where a mirror keeps its mark: make each leg longer "
-                                  "first (truncate -s +64K)",
+        return block_fail(a->err,
+                          "mirror: %s has data in its last 64 KB, where a mirror keeps its mark: "
+                          "make each leg longer first (truncate -s +64K)",
                           b->name);
     }
     return 0;
@@ -89,9 +94,11 @@ static int check_same(struct assembly *a, struct block *x, struct block *y, uint
                 return -1;
             }
             if (rc == 0) {
-                return block_fail(a->err, "mirror: %s and %s hold different data and were no mirror before: copy the right one "
-                                          "over the other first: ring3 image rebuild RIGHT OTHER",
-                                  x->name, y->name);
+                return block_fail(
+                    a->err,
+                    "mirror: %s and %s hold different data and were no mirror before: copy the "
+                    "right one over the other first: ring3 image rebuild RIGHT OTHER",
+                    x->name, y->name);
             }
         }
     }
@@ -107,19 +114,25 @@ static int create(struct assembly *a)
         return block_fail_gone(a->err, "%s", first_lost(a));
     }
     if (a->count < 2) {
-        return block_fail(a->err, "mirror: %s is no leg of a mirror yet: a new mirror needs two legs", a->leg[0].b->name);
+        return block_fail(a->err,
+                          "mirror: %s is no leg of a mirror yet: a new mirror needs two legs",
+                          a->leg[0].b->name);
     }
     if (a->o->read_only) {
-        return block_fail(a->err, "mirror: %s has no mark of a mirror yet: open it for writing once", a->leg[0].b->name);
+        return block_fail(a->err,
+                          "mirror: %s has no mark of a mirror yet: open it for writing once",
+                          a->leg[0].b->name);
     }
     for (unsigned i = 0; i < a->count; i++) {
         size = min_u64(size, mark_offset(a->leg[i].b));
     }
     if (size == 0) {
-        return block_fail(a->err, "mirror: each leg must be longer than 64 KB, which the mirror's mark needs");
+        return block_fail(
+            a->err, "mirror: each leg must be longer than 64 KB, which the mirror's mark needs");
     }
     for (unsigned i = 0; i < a->count; i++) {
-        if (check_end(a, a->leg[i].b, size) || (i > 0 && check_same(a, a->leg[0].b, a->leg[i].b, size))) {
+        if (check_end(a, a->leg[i].b, size) ||
+            (i > 0 && check_same(a, a->leg[0].b, a->leg[i].b, size))) {
             return -1;
         }
     }
@@ -148,7 +161,8 @@ static int forget_marks(struct assembly *a)
             rc = block_write_zeroes(c->b, mark_offset(c->b), MIRROR_META_SIZE, false);
         }
         if (rc) {
-            return block_fail(a->err, "mirror: %s cannot be written: %s", c->b->name, strerror(-rc));
+            return block_fail(a->err, "mirror: %s cannot be written: %s", c->b->name,
+                              strerror(-rc));
         }
     }
     return 0;
@@ -199,24 +213,30 @@ static int check_pair(struct assembly *a, const struct candidate *newest, const 
 {
     const char *x = newest->b->name, *y = c->b->name;
     if (!c->marked) {
-        return block_fail(a->err, "mirror: %s has no mark of a mirror, %s has: copy it first: ring3 image rebuild %s %s", y, x, x,
-                          y);
+        return block_fail(
+            a->err,
+            "mirror: %s has no mark of a mirror, %s has: copy it first: ring3 image rebuild %s %s",
+            y, x, x, y);
     }
     if (memcmp(newest->mark.uuid, c->mark.uuid, sizeof(c->mark.uuid)) != 0) {
         return block_fail(a->err, "mirror: %s and %s belong to different mirrors", x, y);
     }
-    if (newest != c && excludes(newest, c) && excludes(c, newest) && bit(c->mark.good, c->mark.self)) {
-        return block_fail(a->err, "mirror: %s and %s were each used without the other and differ: copy the right one over the "
-                                  "other: ring3 image rebuild RIGHT OTHER",
+    if (newest != c && excludes(newest, c) && excludes(c, newest) &&
+        bit(c->mark.good, c->mark.self)) {
+        return block_fail(a->err,
+                          "mirror: %s and %s were each used without the other and differ: copy the "
+                          "right one over the other: ring3 image rebuild RIGHT OTHER",
                           x, y);
     }
     return 0;
 }
 
-/* Whether c holds all data, says newest. A start counts sessions up by two: a leg that missed one is an old copy of itself. */
+/* Whether c holds all data, says newest. A start counts sessions up by two: a leg that missed one
+ * is an old copy of itself. */
 static bool is_good(const struct candidate *newest, const struct candidate *c)
 {
-    return !excludes(newest, c) && bit(c->mark.good, c->mark.self) && c->mark.session + 1 >= newest->mark.session;
+    return !excludes(newest, c) && bit(c->mark.good, c->mark.self) &&
+           c->mark.session + 1 >= newest->mark.session;
 }
 
 /* Good legs become members, the others are only kept open. */
@@ -233,8 +253,10 @@ static int take_legs(struct assembly *a, const struct candidate *newest)
         int at = member(&newest->mark, c);
         bool good = is_good(newest, c);
         if (good && m->leg[at].b) {
-            return block_fail(a->err, "mirror: %s and %s are the same leg, one a copy of the other: name one of them",
-                              m->leg[at].b->name, c->b->name);
+            return block_fail(
+                a->err,
+                "mirror: %s and %s are the same leg, one a copy of the other: name one of them",
+                m->leg[at].b->name, c->b->name);
         }
         if (good) {
             m->leg[at] = (struct mirror_leg){.b = c->b, .slot = c->slot};
@@ -246,8 +268,8 @@ static int take_legs(struct assembly *a, const struct candidate *newest)
     return 0;
 }
 
-/* The legs to use. One that the newest mark calls good and that is not here has been left out by whoever named only others; if it was named
- * and could not be opened, nobody has decided that. */
+/* The legs to use. One that the newest mark calls good and that is not here has been left out by
+ * whoever named only others; if it was named and could not be opened, nobody has decided that. */
 static int choose_good(struct assembly *a, const char *lost)
 {
     struct mirror *m = a->m;
@@ -257,12 +279,14 @@ static int choose_good(struct assembly *a, const char *lost)
     }
     if (good == 0) {
         const char *name = m->stale[0]->name;
-        return block_fail(a->err, "mirror: %s does not hold all the data, its rebuild was not finished: do it again: ring3 image "
-                                  "rebuild GOOD %s",
+        return block_fail(a->err,
+                          "mirror: %s does not hold all the data, its rebuild was not finished: do "
+                          "it again: ring3 image rebuild GOOD %s",
                           name, name);
     }
     if (good != m->mark.good && lost) {
-        return block_fail(a->err, "%s; to go on without this leg of the mirror, name only the others", lost);
+        return block_fail(
+            a->err, "%s; to go on without this leg of the mirror, name only the others", lost);
     }
     m->mark.good = good;
     return 0;
@@ -274,14 +298,17 @@ static void report_unused(const struct assembly *a, const char *lost)
     const char *good = m->leg[__builtin_ctz(m->mark.good)].b->name;
     for (unsigned i = 0; i < MIRROR_LEGS_MAX && m->stale[i]; i++) {
         const char *name = m->stale[i]->name;
-        block_report(&m->b, "mirror: %s is stale and not used; repair it when the machine is off: ring3 image rebuild %s %s", name,
-                     good, name);
+        block_report(&m->b,
+                     "mirror: %s is stale and not used; repair it when the machine is off: ring3 "
+                     "image rebuild %s %s",
+                     name, good, name);
     }
     if (lost) {
         block_report(&m->b, "mirror: goes on without a leg that was lost before: %s", lost);
     } else if (!m->stale[0] && __builtin_popcount(m->mark.good) < (int)m->mark.count) {
-        block_report(&m->b, "mirror: runs without some of its legs, which must be rebuilt before they can be used again: ring3 "
-                            "image rebuild %s LEG",
+        block_report(&m->b,
+                     "mirror: runs without some of its legs, which must be rebuilt before they can "
+                     "be used again: ring3 image rebuild %s LEG",
                      good);
     }
 }
@@ -301,97 +328,10 @@ static int join(struct assembly *a, const struct candidate *newest)
     return 0;
 }
 
-/* ---- after a crash ---- */
-
-/* Make all good legs hold the same in [off, +len): what the first has that can be read. */
-static int copy_piece(struct mirror *m, uint64_t off, uint64_t len, uint8_t *other)
-{
-    uint32_t failed = 0;
-    int err = -EIO, last = 0;
-    unsigned from = 0;
-    for (; from < m->mark.count && err; from++) {
-        err = bit(m->mark.good, from) ? block_read_buf(m->leg[from].b, off, m->buf, len) : -EIO;
-    }
-    if (err) { /* no leg knows: it stays marked, and reading it fails */
-        m->unsettled = true;
-        return 0;
-    }
-    for (unsigned i = 0; i < m->mark.count; i++) {
-        if (i == from - 1 || !bit(m->mark.good, i)) {
-            continue;
-        }
-        if (block_read_buf(m->leg[i].b, off, other, len) || memcmp(other, m->buf, len) != 0) {
-            err = block_write_buf(m->leg[i].b, off, m->buf, len);
-            failed |= err ? 1u << i : 0;
-            last = err ? err : last;
-        }
-    }
-    return mirror_settle(m, failed, "write", last);
-}
-
-static int copy_region(struct mirror *m, uint64_t region, uint8_t *other)
-{
-    uint64_t off = region << m->mark.shift, end = min_u64((region + 1) << m->mark.shift, m->mark.size);
-    int err = 0;
-    for (; off < end && !err; off += MIRROR_BUFFER) {
-        err = copy_piece(m, off, min_u64(end - off, MIRROR_BUFFER), other);
-    }
-    return err;
-}
-
-/* All bits of all good legs into m->marked. */
-static int collect_regions(struct mirror *m)
-{
-    uint8_t bitmap[MIRROR_BITMAP_SIZE];
-    for (unsigned i = 0; i < m->mark.count; i++) {
-        int err = bit(m->mark.good, i) ? mirror_bitmap_read(m->leg[i].b, bitmap) : 0;
-        if (err) {
-            return err;
-        }
-        for (unsigned n = 0; bit(m->mark.good, i) && n < MIRROR_BITMAP_SIZE; n++) {
-            m->marked[n] |= bitmap[n];
-        }
-    }
-    return 0;
-}
-
-/* Copy the regions that a crash left marked, then clear the bitmap. */
-static int resync(struct mirror *m)
-{
-    uint64_t regions = ((m->mark.size - 1) >> m->mark.shift) + 1;
-    uint8_t *other = malloc(MIRROR_BUFFER);
-    bool any = false;
-    int err = other ? collect_regions(m) : -ENOMEM;
-    for (uint64_t n = 0; n < MIRROR_REGIONS_MAX && !err; n++) {
-        bool set = m->marked[n / 8] >> n % 8 & 1;
-        any |= set;
-        if (set && n < regions && __builtin_popcount(m->mark.good) > 1) {
-            err = copy_region(m, n, other);
-        }
-    }
-    free(other);
-    if (!err && any) {
-        err = mirror_flush_legs(m);
-        err = err || m->unsettled ? err : mirror_clear_regions(m);
-    }
-    return err;
-}
-
-/* Read-only: legs that a crash left different cannot be made the same; one of them then has to do. */
-static int settle_read_only(struct mirror *m)
-{
-    static const uint8_t none[MIRROR_BITMAP_SIZE];
-    int err = collect_regions(m);
-    if (!err && memcmp(m->marked, none, sizeof(none)) != 0) {
-        m->mark.good &= -m->mark.good;
-    }
-    return err;
-}
-
 /* ---- open ---- */
 
-/* From here on the legs have seen this start. Two steps: a crash in between leaves legs one step apart, and only a leg that missed a whole
- * start is further behind. */
+/* From here on the legs have seen this start. Two steps: a crash in between leaves legs one step
+ * apart, and only a leg that missed a whole start is further behind. */
 static int begin_session(struct mirror *m)
 {
     int err = 0;
@@ -411,11 +351,13 @@ static int assemble(struct assembly *a)
     }
     m->b.size = m->mark.size;
     for (unsigned i = 0; i < m->mark.count; i++) {
-        m->b.optimal = m->leg[i].b && m->leg[i].b->optimal > m->b.optimal ? m->leg[i].b->optimal : m->b.optimal;
+        m->b.optimal = m->leg[i].b && m->leg[i].b->optimal > m->b.optimal ? m->leg[i].b->optimal
+                                                                          : m->b.optimal;
     }
-    /* Legs left out are marked before the regions are cleared: the order in which a crash does no harm. */
-    int err = a->o->read_only ? settle_read_only(m) : begin_session(m);
-    err = err || a->o->read_only ? err : resync(m);
+    /* Legs left out are marked before the regions are cleared: the order in which a crash does no
+     * harm. */
+    int err = a->o->read_only ? mirror_choose_one(m) : begin_session(m);
+    err = err || a->o->read_only ? err : mirror_resync(m);
     if (err) {
         return block_fail(a->err, "mirror: its legs cannot be put in order: %s", strerror(-err));
     }
@@ -443,8 +385,8 @@ static struct mirror *allocate(const struct block_options *o)
     return m;
 }
 
-int mirror_assemble(struct block **legs, const struct block_error *lost, unsigned count, const struct block_options *o,
-                    struct block **out, struct block_error *err)
+int mirror_assemble(struct block **legs, const struct block_error *lost, unsigned count,
+                    const struct block_options *o, struct block **out, struct block_error *err)
 {
     struct assembly a = {.count = count, .o = o, .err = err};
     int rc = -1;
@@ -476,7 +418,8 @@ int mirror_assemble(struct block **legs, const struct block_error *lost, unsigne
     return -1;
 }
 
-int mirror_open(struct block **legs, unsigned count, const struct block_options *o, struct block **out, struct block_error *err)
+int mirror_open(struct block **legs, unsigned count, const struct block_options *o,
+                struct block **out, struct block_error *err)
 {
     return mirror_assemble(legs, NULL, count, o, out, err);
 }

@@ -1,7 +1,8 @@
 /* Rebuilding a leg of a mirror while no machine uses it: mirror_rebuild of mirror.h.
  *
- * The copy is not a good leg before all of it is on stable storage: its own mark says so from the start, and so does the mark of the leg copied
- * from, if that had called it good. Whatever is interrupted can be done again.
+ * The copy is not a good leg before all of it is on stable storage: its own mark says so from the
+ * start, and so does the mark of the leg copied from, if that had called it good. Whatever is
+ * interrupted can be done again.
  */
 #include "block/mirror_meta.h"
 
@@ -16,7 +17,7 @@ struct rebuild {
     struct mark from, to; /* from: of the good leg, kept up to date; to: what the stale leg had */
     bool from_marked, to_marked;
     unsigned from_slot, to_slot;
-    unsigned self;        /* the stale leg's number */
+    unsigned self; /* the stale leg's number */
     uint8_t *buf;
     struct block_error *err;
 };
@@ -57,15 +58,18 @@ static int plan_new(struct rebuild *r)
 {
     uint64_t size = mark_offset(r->good);
     if (r->to_marked && r->to.session > 0) {
-        return block_fail(r->err, "%s is a leg of a mirror and %s is not: are they in the right order?", r->stale->name,
-                          r->good->name);
+        return block_fail(r->err,
+                          "%s is a leg of a mirror and %s is not: are they in the right order?",
+                          r->stale->name, r->good->name);
     }
     int rc = size ? mirror_is_zero(r->good, size, r->good->size - size, r->buf) : 1;
     if (rc < 0) {
         return io_error(r, r->good, rc);
     }
     if (size == 0 || rc == 0) {
-        return block_fail(r->err, "%s has no room for the mark of a mirror in its last 64 KB: make it longer first (truncate -s +64K)",
+        return block_fail(r->err,
+                          "%s has no room for the mark of a mirror in its last 64 KB: make it "
+                          "longer first (truncate -s +64K)",
                           r->good->name);
     }
     mark_create(&r->from, 2, size);
@@ -83,7 +87,10 @@ static int plan_number(struct rebuild *r)
         lost = all & ~(1u << m->self); /* nobody has missed it yet */
     }
     if (was < 0 && lost == 0) {
-        return block_fail(r->err, "the mirror of %s misses no leg: start it once without the lost one, then rebuild", r->good->name);
+        return block_fail(
+            r->err,
+            "the mirror of %s misses no leg: start it once without the lost one, then rebuild",
+            r->good->name);
     }
     r->self = was >= 0 ? (unsigned)was : (unsigned)__builtin_ctz(lost);
     return 0;
@@ -94,18 +101,21 @@ static int check_order(struct rebuild *r)
 {
     const struct mark *x = &r->from, *y = &r->to;
     if (memcmp(x->uuid, y->uuid, sizeof(x->uuid)) != 0) {
-        return block_fail(r->err, "%s belongs to another mirror than %s", r->stale->name, r->good->name);
+        return block_fail(r->err, "%s belongs to another mirror than %s", r->stale->name,
+                          r->good->name);
     }
     if (x->id[x->self] == y->id[y->self]) {
-        return block_fail(r->err, "%s and %s are the same leg, one a copy of the other", r->good->name, r->stale->name);
+        return block_fail(r->err, "%s and %s are the same leg, one a copy of the other",
+                          r->good->name, r->stale->name);
     }
     int at = number_of(y, x->id[x->self]), back = number_of(x, y->id[y->self]);
     bool good_excluded = at < 0 || !bit(y->good, (unsigned)at);
     bool stale_excluded = back < 0 || !bit(x->good, (unsigned)back);
     bool stale_complete = bit(y->good, y->self);
     if (stale_complete && !stale_excluded && (good_excluded || x->session + 1 < y->session)) {
-        return block_fail(r->err, "%s is the stale one, %s has newer data: ring3 image rebuild %s %s", r->good->name,
-                          r->stale->name, r->stale->name, r->good->name);
+        return block_fail(r->err,
+                          "%s is the stale one, %s has newer data: ring3 image rebuild %s %s",
+                          r->good->name, r->stale->name, r->stale->name, r->good->name);
     }
     return 0;
 }
@@ -113,7 +123,8 @@ static int check_order(struct rebuild *r)
 static int plan_member(struct rebuild *r)
 {
     if (!bit(r->from.good, r->from.self)) {
-        return block_fail(r->err, "%s does not hold all the data, its own rebuild was not finished", r->good->name);
+        return block_fail(r->err, "%s does not hold all the data, its own rebuild was not finished",
+                          r->good->name);
     }
     if (r->to_marked && check_order(r)) {
         return -1;
@@ -128,7 +139,8 @@ static int plan(struct rebuild *r)
     }
     unsigned long long need = r->from.size + MIRROR_META_SIZE;
     if (mark_offset(r->stale) < r->from.size) {
-        return block_fail(r->err, "%s is too small: the mirror needs %llu bytes", r->stale->name, need);
+        return block_fail(r->err, "%s is too small: the mirror needs %llu bytes", r->stale->name,
+                          need);
     }
     return 0;
 }
@@ -200,7 +212,8 @@ static int copy_piece(struct rebuild *r, uint64_t off, uint64_t *len)
     return rc ? io_error(r, r->stale, rc) : 0;
 }
 
-static int copy_all(struct rebuild *r, bool (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx)
+static int copy_all(struct rebuild *r, bool (*progress)(void *ctx, uint64_t done, uint64_t all),
+                    void *ctx)
 {
     uint64_t size = r->from.size;
     for (uint64_t off = 0, len; off < size; off += len) {
@@ -216,7 +229,8 @@ static int copy_all(struct rebuild *r, bool (*progress)(void *ctx, uint64_t done
     return rc ? io_error(r, r->stale, rc) : 0;
 }
 
-/* The copy is whole: say so, on the copy first. A new mirror counts as used only when both legs are marked. */
+/* The copy is whole: say so, on the copy first. A new mirror counts as used only when both legs are
+ * marked. */
 static int finish(struct rebuild *r)
 {
     r->from.good |= 1u << r->self;
@@ -231,7 +245,8 @@ static int finish(struct rebuild *r)
     return mark_stale(r) || mark_good(r) ? -1 : 0;
 }
 
-int mirror_rebuild(struct block *good, struct block *stale, bool (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,
+int mirror_rebuild(struct block *good, struct block *stale,
+                   bool (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,
                    struct block_error *err)
 {
     struct rebuild r = {.good = good, .stale = stale, .buf = malloc(MIRROR_BUFFER), .err = err};

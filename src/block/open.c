@@ -1,4 +1,5 @@
-/* block_open: from what people write (spec.h) to a disk. State: none but struct opening, for the time of one call. */
+/* block_open: from what people write (spec.h) to a disk. State: none but struct opening, for the
+ * time of one call. */
 #include "block/impl.h"
 #include "block/mirror.h"
 #include "block/qcow2.h"
@@ -24,14 +25,15 @@ struct opening {
     const struct block_options *o;
     struct block_error *err;
     unsigned depth;
+    bool for_mirror; /* what is being opened is a leg of a mirror */
     unsigned leaf_count;
     struct leaf leaf[LEAVES_MAX];
 };
 
 static bool is_nbd(const char *path)
 {
-    return spec_starts(path, "nbd://") || spec_starts(path, "nbd+unix://") || spec_starts(path, "nbds://") ||
-           spec_starts(path, "nbds+unix://");
+    return spec_starts(path, "nbd://") || spec_starts(path, "nbd+unix://") ||
+           spec_starts(path, "nbds://") || spec_starts(path, "nbds+unix://");
 }
 
 /* Each leaf once: the same file twice, under whatever names, would be written from two sides. */
@@ -46,7 +48,8 @@ static int note_leaf(struct opening *op, const char *path)
         leaf.uri = strdup(path);
     } else if (stat(path, &st) == 0) {
         bool device = S_ISBLK(st.st_mode);
-        leaf = (struct leaf){.device = device ? st.st_rdev : st.st_dev, .inode = device ? 0 : st.st_ino};
+        leaf = (struct leaf){.device = device ? st.st_rdev : st.st_dev,
+                             .inode = device ? 0 : st.st_ino};
     } else {
         return 0; /* opening it will say more */
     }
@@ -55,7 +58,8 @@ static int note_leaf(struct opening *op, const char *path)
         if (leaf.uri ? l->uri && strcmp(l->uri, leaf.uri) == 0
                      : !l->uri && l->device == leaf.device && l->inode == leaf.inode) {
             free(leaf.uri);
-            return block_fail(op->err, "%s is named twice: each leg needs an image of its own", path);
+            return block_fail(op->err, "%s is named twice: each leg needs an image of its own",
+                              path);
         }
     }
     op->leaf[op->leaf_count++] = leaf;
@@ -65,12 +69,14 @@ static int note_leaf(struct opening *op, const char *path)
 static int open_nbd(struct opening *op, const char *uri, struct block **out)
 {
     if (op->depth == 0 && op->o->format && strcmp(op->o->format, "raw") != 0) {
-        return block_fail(op->err, "%s: format=%s is for files: the server says what an NBD disk is", uri, op->o->format);
+        return block_fail(op->err,
+                          "%s: format=%s is for files: the server says what an NBD disk is", uri,
+                          op->o->format);
     }
     return nbd_open(uri, op->o, out, op->err);
 }
 
-/* A raw image that nobody called raw must not begin like another format: what looks so may be one. */
+/* A raw image that nobody called raw must not begin like another format: it may be one. */
 static int open_raw(struct opening *op, const char *path, struct block **out)
 {
     uint8_t start[BLOCK_SECTOR];
@@ -82,7 +88,10 @@ static int open_raw(struct opening *op, const char *path, struct block **out)
     if (rc) {
         (void)block_fail(op->err, "%s: %s", path, strerror(-rc));
     } else if (!op->o->format && qcow2_probe(start, sizeof(start))) {
-        rc = block_fail(op->err, "%s begins like a qcow2 image: say format=qcow2, or format=raw to use it as it is", path);
+        rc = block_fail(
+            op->err,
+            "%s begins like a qcow2 image: say format=qcow2, or format=raw to use it as it is",
+            path);
     } else if (op->depth == 0 && op->o->allow_backing) {
         rc = block_fail(op->err, "%s is a raw image: backing is for qcow2", path);
     }
@@ -96,12 +105,28 @@ static int open_raw(struct opening *op, const char *path, struct block **out)
 
 static int open_file(struct opening *op, const char *path, struct block **out)
 {
-    const char *format = op->o->format ? op->o->format : spec_ends(path, ".qcow2") ? "qcow2" : "raw";
-    int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(path, op->o, out, op->err) : open_raw(op, path, out);
+    const char *format = op->o->format               ? op->o->format
+                         : spec_ends(path, ".qcow2") ? "qcow2"
+                                                     : "raw";
+    int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(path, op->o, out, op->err)
+                                          : open_raw(op, path, out);
     if (rc && op->depth == 0 && access(path, F_OK) && errno == ENOENT) {
         return block_fail_gone(op->err, "%s: no such file (ring3 image create makes one)", path);
     }
     return rc;
+}
+
+/* A leg of a mirror that is written by itself is not what the other legs hold any more, and nobody
+ * would know. */
+static int check_no_leg(struct opening *op, struct block *b, const char *path)
+{
+    if (op->for_mirror || op->o->read_only || op->o->format || !mirror_has_mark(b)) {
+        return 0;
+    }
+    return block_fail(op->err,
+                      "%s is a leg of a mirror: open it as mirror:%s, or only to read (ro); "
+                      "format=raw or qcow2 ignores the mark",
+                      path, path);
 }
 
 static int open_leaf(struct opening *op, const char *s, const char *end, struct block **out)
@@ -115,12 +140,22 @@ static int open_leaf(struct opening *op, const char *s, const char *end, struct 
     if (path[0] == '\0') {
         (void)block_fail(op->err, "a leg without a name: there is a comma too many");
     } else if (op->depth > 0 && spec_kind(path) != SPEC_LEAF) {
-        (void)block_fail(op->err, "a leg made of several stands in brackets: [%s] (a file of that name: ./%s)", path, path);
-    } else if (!is_nbd(path) && strstr(path, "://") && path[strspn(path, "abcdefghijklmnopqrstuvwxyz+")] == ':') {
-        (void)block_fail(op->err, "%s: of addresses only nbd:// and nbd+unix:// are known: nbdkit and qemu-nbd serve others so", path);
+        (void)block_fail(
+            op->err, "a leg made of several stands in brackets: [%s] (a file of that name: ./%s)",
+            path, path);
+    } else if (!is_nbd(path) && strstr(path, "://") &&
+               path[strspn(path, "abcdefghijklmnopqrstuvwxyz+")] == ':') {
+        (void)block_fail(op->err,
+                         "%s: of addresses only nbd:// and nbd+unix:// are known: nbdkit and "
+                         "qemu-nbd serve others so",
+                         path);
     } else {
         rc = note_leaf(op, path);
         rc = rc ? rc : is_nbd(path) ? open_nbd(op, path, &b) : open_file(op, path, &b);
+    }
+    if (rc == 0 && b && check_no_leg(op, b, path)) {
+        block_close(b);
+        rc = -1;
     }
     if (rc == 0 && b) {
         b->report = op->o->report;
@@ -140,7 +175,8 @@ struct legs {
     unsigned count;
 };
 
-static int open_legs(struct opening *op, const char *s, const char *end, bool mirror, struct legs *legs)
+static int open_legs(struct opening *op, const char *s, const char *end, bool mirror,
+                     struct legs *legs)
 {
     for (;; s++) {
         const char *stop = spec_word_end(s, end);
@@ -169,7 +205,8 @@ static int open_legs(struct opening *op, const char *s, const char *end, bool mi
 }
 
 /* Put the legs together; they are gone then, also on failure. */
-static int compose(struct opening *op, enum spec_kind kind, uint64_t chunk, struct legs *legs, struct block **out)
+static int compose(struct opening *op, enum spec_kind kind, uint64_t chunk, struct legs *legs,
+                   struct block **out)
 {
     switch (kind) {
     case SPEC_CONCAT: return concat_open(legs->leg, legs->count, out, op->err);
@@ -188,9 +225,12 @@ static int open_composite(struct opening *op, const char *spec, const char *end,
     if (s && !legs.lost) {
         (void)block_fail(op->err, "no memory");
     }
+    bool outer = op->for_mirror;
+    op->for_mirror = kind == SPEC_MIRROR;
     op->depth++;
     rc = rc ? rc : open_legs(op, s, end, kind == SPEC_MIRROR, &legs);
     op->depth--;
+    op->for_mirror = outer;
     if (rc == 0) {
         rc = compose(op, kind, chunk, &legs, out);
     } else {
@@ -213,15 +253,18 @@ static int open_composite(struct opening *op, const char *spec, const char *end,
 static int open_disk(struct opening *op, const char *spec, const char *end, struct block **out)
 {
     if (op->depth == DEPTH_MAX) {
-        return block_fail(op->err, "%.*s: disks in disks, more than %u deep", (int)(end - spec), spec, DEPTH_MAX);
+        return block_fail(op->err, "%.*s: disks in disks, more than %u deep", (int)(end - spec),
+                          spec, DEPTH_MAX);
     }
     if (spec_kind(spec) == SPEC_LEAF && spec_word_end(*spec == '[' ? spec + 1 : spec, end) != end) {
         return block_fail(op->err, "%.*s: a comma in a name is doubled", (int)(end - spec), spec);
     }
-    return spec_kind(spec) == SPEC_LEAF ? open_leaf(op, spec, end, out) : open_composite(op, spec, end, out);
+    return spec_kind(spec) == SPEC_LEAF ? open_leaf(op, spec, end, out)
+                                        : open_composite(op, spec, end, out);
 }
 
-int block_open(const char *spec, const struct block_options *o, struct block **out, struct block_error *err)
+int block_open(const char *spec, const struct block_options *o, struct block **out,
+               struct block_error *err)
 {
     struct opening op = {.o = o, .err = err};
     struct block *b = NULL;

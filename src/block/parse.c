@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum option { OPT_RO, OPT_BACKING, OPT_FORMAT, OPT_SERIAL, OPT_IOPS, OPT_BPS, OPT_NONE };
-static const char *const option_names[OPT_NONE] = {"ro", "backing", "format=", "serial=", "iops=", "bps="};
+static const char *const option_names[OPT_NONE] = {
+    "ro", "backing", "format=", "serial=", "iops=", "bps="};
 #define OPTIONS_TEXT "ro, format=raw|qcow2, serial=TEXT, iops=N, bps=N, backing"
 
 /* Which option the word is; *value: what follows the name. */
@@ -38,7 +39,8 @@ static int set_serial(struct block_options *o, const char *value, struct block_e
         }
     }
     if (n == 0 || n >= sizeof(o->serial)) {
-        return block_fail(err, "serial=%s: a serial number has 1 to %u characters", value, (unsigned)sizeof(o->serial) - 1);
+        return block_fail(err, "serial=%s: a serial number has 1 to %u characters", value,
+                          (unsigned)sizeof(o->serial) - 1);
     }
     memcpy(o->serial, value, n + 1);
     return 0;
@@ -50,18 +52,23 @@ static int set_format(struct block_options *o, const char *value, struct block_e
     return o->format ? 0 : block_fail(err, "format=%s: there are raw and qcow2", value);
 }
 
-static int set_rate(uint64_t *rate, const char *name, const char *value, uint64_t base, struct block_error *err)
+static int set_rate(uint64_t *rate, const char *name, const char *value, uint64_t base,
+                    struct block_error *err)
 {
     *rate = spec_number(value, base);
     return *rate ? 0 : block_fail(err, "%s%s: a number from 1 on, also with K, M, G", name, value);
 }
 
-static int set_option(struct block_options *o, const char *word, unsigned *seen, struct block_error *err)
+static int set_option(struct block_options *o, const char *word, unsigned *seen,
+                      struct block_error *err)
 {
     const char *value;
     enum option which = option_of(word, &value);
     if (which == OPT_NONE) {
-        return block_fail(err, "\"%s\" is no option of a disk: there are " OPTIONS_TEXT " (a comma in a name is doubled)", word);
+        return block_fail(err,
+                          "\"%s\" is no option of a disk: there are " OPTIONS_TEXT
+                          " (a comma in a name is doubled)",
+                          word);
     }
     if (bit(*seen, which)) {
         return block_fail(err, "%s is given twice", word);
@@ -79,8 +86,8 @@ static int set_option(struct block_options *o, const char *word, unsigned *seen,
 }
 
 /* One word after the first. Legs end where the first option is: *options is set then. */
-static int parse_word(const char *s, const char *end, bool composite, const char **options, struct block_options *o,
-                      unsigned *seen, struct block_error *err)
+static int parse_word(const char *s, const char *end, bool composite, const char **options,
+                      struct block_options *o, unsigned *seen, struct block_error *err)
 {
     const char *value;
     char *word = spec_word_copy(s, end);
@@ -88,7 +95,8 @@ static int parse_word(const char *s, const char *end, bool composite, const char
     if (!word) {
         return block_fail(err, "no memory");
     }
-    if (!*options && (!composite || option_of(word, &value) != OPT_NONE || looks_like_option(word))) {
+    if (!*options &&
+        (!composite || option_of(word, &value) != OPT_NONE || looks_like_option(word))) {
         *options = s;
     }
     if (*options && composite && option_of(word, &value) == OPT_NONE && !looks_like_option(word)) {
@@ -110,7 +118,8 @@ int block_parse(const char *arg, char **spec, struct block_options *o, struct bl
         return -1;
     }
     const char *all = arg + strlen(arg);
-    bool plain_bracket = !composite && *first == '['; /* only legs have brackets: this is a file's name */
+    /* Only legs have brackets: here it belongs to a file's name. */
+    bool plain_bracket = !composite && *first == '[';
     const char *end = spec_word_end(plain_bracket ? first + 1 : first, all);
     while (end && *end == ',') {
         const char *s = end + 1;
@@ -120,7 +129,8 @@ int block_parse(const char *arg, char **spec, struct block_options *o, struct bl
         }
     }
     if (!end) {
-        return block_fail(err, "%s: a leg in brackets ends with ] and then a comma: mirror:[concat:A,B],C", arg);
+        return block_fail(
+            err, "%s: a leg in brackets ends with ] and then a comma: mirror:[concat:A,B],C", arg);
     }
     size_t len = options ? (size_t)(options - 1 - arg) : strlen(arg);
     if (len == 0 || first == arg + len) {

@@ -53,10 +53,16 @@ static size_t put_extension(uint8_t *p, uint32_t type, const void *data, uint32_
     return 8 + align_up(len, 8);
 }
 
+/** Bytes that a header takes at most. */
+static uint64_t header_room(const struct layout *l)
+{
+    return min_u64(l->cluster, 4096);
+}
+
 static int write_header(struct qcow2_io *io, const struct qcow2_create *what, const struct layout *l, const char *name,
                         struct block_error *err)
 {
-    uint8_t *p = calloc(1, l->cluster);
+    uint8_t *p = calloc(1, header_room(l));
     if (!p) {
         return block_fail(err, "%s: no memory", name);
     }
@@ -77,7 +83,7 @@ static int write_header(struct qcow2_io *io, const struct qcow2_create *what, co
         size_t len = strlen(what->backing);
         at += put_extension(p + at, EXTENSION_BACKING_FORMAT, format, (uint32_t)strlen(format));
         at += 8; /* the end of the extensions */
-        if (len > QCOW2_NAME_MAX || len > l->cluster - at) {
+        if (len > QCOW2_NAME_MAX || len > header_room(l) - at) {
             rc = block_fail(err, "%s: the backing file's name is too long for the image's header", name);
         } else {
             memcpy(p + at, what->backing, len);
@@ -86,35 +92,34 @@ static int write_header(struct qcow2_io *io, const struct qcow2_create *what, co
         }
     }
     if (!rc) {
-        int bad = qcow2_io_write(io, 0, p, l->cluster);
+        int bad = qcow2_io_write(io, 0, p, header_room(l));
         rc = bad ? block_fail(err, "%s: %s", name, strerror(-bad)) : 0;
     }
     free(p);
     return rc;
 }
 
-/** The refcount table, the blocks it names, and an L1 table of zeros. */
+/** The refcount table and the blocks it names, as far as they are not zero. */
 static int write_tables(struct qcow2_io *io, const struct layout *l)
 {
     const uint64_t per_block = l->cluster * 8 >> REFCOUNT_ORDER;
-    uint8_t *p = calloc(1, max_u64(l->reftable_clusters * l->cluster, l->cluster));
+    uint8_t *p = calloc(1, max_u64(l->block_count * 8, l->cluster));
     if (!p) {
         return -ENOMEM;
     }
     for (uint64_t i = 0; i < l->block_count; i++) {
         store_be64(p + i * 8, (l->blocks + i) * l->cluster);
     }
-    int rc = qcow2_io_write(io, l->reftable * l->cluster, p, l->reftable_clusters * l->cluster);
+    int rc = qcow2_io_write(io, l->reftable * l->cluster, p, l->block_count * 8);
     for (uint64_t i = 0; !rc && i < l->block_count; i++) {
-        memset(p, 0, l->cluster);
         uint64_t used = min_u64(per_block, l->clusters - i * per_block);
         for (uint64_t j = 0; j < used; j++) {
             refcount_store(p, j, REFCOUNT_ORDER, 1);
         }
-        rc = qcow2_io_write(io, (l->blocks + i) * l->cluster, p, l->cluster);
+        rc = qcow2_io_write(io, (l->blocks + i) * l->cluster, p, used << REFCOUNT_ORDER >> 3);
     }
     free(p);
-    return rc ? rc : qcow2_io_zero(io, l->l1 * l->cluster, l->l1_clusters * l->cluster);
+    return rc;
 }
 
 int qcow2_create(int fd, const char *name, const struct qcow2_create *what, struct block_error *err)
@@ -140,7 +145,7 @@ int qcow2_create(int fd, const char *name, const struct qcow2_create *what, stru
         return -1;
     }
     rc = write_tables(&io, &l);
-    if (!rc && fsync(fd)) {
+    if (!rc && (ftruncate(fd, (off_t)(l.clusters << what->cluster_bits)) || fsync(fd))) {
         rc = -errno;
     }
     return rc ? block_fail(err, "%s: %s", name, strerror(-rc)) : 0;

@@ -1,8 +1,8 @@
 /* Raw disks: a file or a block device whose bytes are the disk's.
  *
- * Requests go through the host's page cache; a flush is fdatasync. Once that has failed, later ones would succeed although the data that
- * failed is gone from the cache, so every flush after it fails too.
- * Threads: the device's.
+ * Requests go through the host's page cache; a flush is fdatasync. Once that has failed, later ones
+ * would succeed although the data that failed is gone from the cache, so every flush after it fails
+ * too. Threads: the device's.
  */
 #include "block/impl.h"
 #include "block/lock.h"
@@ -28,8 +28,8 @@ _Static_assert(offsetof(struct io_vec, len) == offsetof(struct iovec, iov_len), 
 struct raw {
     struct block b;
     int fd;
-    int claim;       /* a block device open for writing: a descriptor that keeps the host off it; else -1 */
-    bool device;     /* a block device */
+    int claim; /* of a block device open for writing: keeps the host off it; else -1 */
+    bool device; /* a block device */
     bool no_discard, no_punch, no_zero_range; /* found out: not possible here */
     int flush_error; /* of the first flush that failed */
     struct image_lock lock;
@@ -89,7 +89,8 @@ static int raw_flush(struct block *b)
 
 /* ---- holes ---- */
 
-/* The operation is not possible here, or a device refuses just this range for its alignment (-EINVAL). */
+/* The operation is not possible here, or a device refuses just this range for its alignment
+ * (-EINVAL). */
 static bool refused(int err)
 {
     return err == -EOPNOTSUPP || err == -ENOSYS || err == -EINVAL || err == -ENODEV ||
@@ -191,12 +192,10 @@ static int open_file(const char *path, bool read_only, struct block_error *err)
         return fd;
     }
     switch (errno) {
-    case ENOENT:
-        return block_fail_gone(err, "%s: no such file", path);
+    case ENOENT: return block_fail_gone(err, "%s: no such file", path);
     case ENXIO:
     case EIO:
-    case ENODEV:
-        return block_fail_gone(err, "%s: %s", path, strerror(errno));
+    case ENODEV: return block_fail_gone(err, "%s: %s", path, strerror(errno));
     case EISDIR: return block_fail(err, "%s is a folder: a disk is a file or a block device", path);
     case EACCES:
     case EPERM:
@@ -209,7 +208,8 @@ static int open_file(const char *path, bool read_only, struct block_error *err)
     }
 }
 
-/* Claim a device for us alone: refused when it is mounted or part of another. The claim lasts as long as the descriptor. */
+/* Claim a device for us alone: refused when it is mounted or part of another. The claim lasts as
+ * long as the descriptor. */
 static int claim_device(struct raw *r, const char *path, struct block_error *err)
 {
     struct stat first, second;
@@ -278,8 +278,7 @@ int raw_open(const char *path, const struct block_options *o, struct block **out
     r->fd = fd;
     r->claim = -1;
     r->lock.note = -1;
-    if (measure(r, path, err) ||
-        lock_take(&r->lock, fd, path, !o->read_only, o->vm_name, err) ||
+    if (measure(r, path, err) || lock_take(&r->lock, fd, path, !o->read_only, o->vm_name, err) ||
         (r->device && !o->read_only && claim_device(r, path, err))) {
         raw_free(r);
         return -1;

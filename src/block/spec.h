@@ -13,10 +13,12 @@
 enum spec_kind { SPEC_LEAF, SPEC_CONCAT, SPEC_STRIPE, SPEC_MIRROR };
 
 enum spec_kind spec_kind(const char *spec);
-/** Where the legs of a spec of several begin; *chunk: the size of a stripe. NULL with *err: what comes before them is wrong. */
+/** Where the legs of a spec of several begin; *chunk: the size of a stripe. NULL with *err: what
+ * comes before them is wrong. */
 const char *spec_legs(const char *spec, uint64_t *chunk, struct block_error *err);
 
-/** The end of the word at s in [s, end): a comma that is not doubled, or end. A leg in brackets is one word: NULL if they do not match. */
+/** The end of the word at s in [s, end): a comma that is not doubled, or end. A leg in brackets is
+ * one word: NULL if they do not match. */
 const char *spec_word_end(const char *s, const char *end);
 /** A copy of the word [s, end) with single commas. NULL: no memory. */
 char *spec_word_copy(const char *s, const char *end);

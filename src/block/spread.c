@@ -16,8 +16,8 @@ void spread_close_legs(struct block **legs, unsigned count)
     }
 }
 
-int spread_init(struct spread *s, const char *kind, const struct block_ops *ops, struct block **legs, unsigned count,
-                struct block_error *err)
+int spread_init(struct spread *s, const char *kind, const struct block_ops *ops,
+                struct block **legs, unsigned count, struct block_error *err)
 {
     if (count < 2 || count > SPREAD_LEGS_MAX) {
         spread_close_legs(legs, count);
@@ -25,7 +25,8 @@ int spread_init(struct spread *s, const char *kind, const struct block_ops *ops,
     }
     for (unsigned i = 1; i < count; i++) {
         if (legs[i]->read_only != legs[0]->read_only) {
-            (void)block_fail(err, "%s: %s is read-only: open all legs so (ro)", kind, legs[legs[i]->read_only ? i : 0]->name);
+            (void)block_fail(err, "%s: %s is read-only: open all legs so (ro)", kind,
+                             legs[legs[i]->read_only ? i : 0]->name);
             spread_close_legs(legs, count);
             return -1;
         }
@@ -37,7 +38,8 @@ int spread_init(struct spread *s, const char *kind, const struct block_ops *ops,
     return 0;
 }
 
-static int transfer(struct spread *s, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len, bool write)
+static int transfer(struct spread *s, uint64_t off, const struct io_vec *vec, unsigned n,
+                    uint64_t len, bool write)
 {
     struct io_vec part[BLOCK_VECS_MAX];
     int err = 0;

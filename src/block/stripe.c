@@ -1,5 +1,5 @@
-/* One disk made of several of one size, in turns of `chunk` bytes (RAID 0). What does not fill a chunk at the end of the legs is not
- * used. Threads: the device's.
+/* One disk made of several of one size, in turns of `chunk` bytes (RAID 0). What does not fill a
+ * chunk at the end of the legs is not used. Threads: the device's.
  */
 #include "block/spread.h"
 
@@ -87,20 +87,23 @@ static int check_sizes(struct stripe *t, struct block_error *err)
     for (unsigned i = 1; i < t->s.count; i++) {
         const struct block *leg = t->s.leg[i];
         if (leg->size != first->size) {
-            return block_fail(err, "stripe: %s has %llu bytes and %s %llu: legs must be of one size", first->name,
-                              (unsigned long long)first->size, leg->name, (unsigned long long)leg->size);
+            return block_fail(
+                err, "stripe: %s has %llu bytes and %s %llu: legs must be of one size", first->name,
+                (unsigned long long)first->size, leg->name, (unsigned long long)leg->size);
         }
     }
     uint64_t used = align_down(first->size, t->chunk);
     if (used == 0 || used > INT64_MAX / t->s.count) {
         return block_fail(err, "stripe: %s has %llu bytes, too %s for stripes of %llu", first->name,
-                          (unsigned long long)first->size, used ? "long" : "short", (unsigned long long)t->chunk);
+                          (unsigned long long)first->size, used ? "long" : "short",
+                          (unsigned long long)t->chunk);
     }
     t->s.b.size = used * t->s.count;
     return 0;
 }
 
-int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct block **out, struct block_error *err)
+int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct block **out,
+                struct block_error *err)
 {
     struct stripe *t = calloc(1, sizeof(*t));
     if (!t) {
@@ -114,7 +117,8 @@ int stripe_open(struct block **legs, unsigned count, uint64_t stripe, struct blo
     t->s.map = stripe_map;
     t->chunk = stripe;
     if (stripe < CHUNK_MIN || stripe > CHUNK_MAX || (stripe & (stripe - 1))) {
-        (void)block_fail(err, "stripe: %llu bytes a turn: it must be a power of two from 4K to 1G", (unsigned long long)stripe);
+        (void)block_fail(err, "stripe: %llu bytes a turn: it must be a power of two from 4K to 1G",
+                         (unsigned long long)stripe);
         spread_close(&t->s.b);
         return -1;
     }

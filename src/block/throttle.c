@@ -1,5 +1,5 @@
-/* A disk with limits: throttle.h's arithmetic over another disk. It delays nothing by itself: ready_ns tells when.
- * Threads: the device's.
+/* A disk with limits: throttle.h's arithmetic over another disk. It delays nothing by itself:
+ * ready_ns tells when. Threads: the device's.
  */
 #include "block/throttle.h"
 
@@ -54,13 +54,15 @@ static void charge(struct throttle *t, uint64_t len)
     rate_charge(&t->bytes, now, len);
 }
 
-static int throttle_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int throttle_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                         uint64_t len)
 {
     charge(throttle_of(b), len);
     return block_read(throttle_of(b)->below, off, vec, n);
 }
 
-static int throttle_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int throttle_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                          uint64_t len)
 {
     charge(throttle_of(b), len);
     return block_write(throttle_of(b)->below, off, vec, n);
@@ -93,7 +95,8 @@ static uint64_t throttle_zero_run(struct block *b, uint64_t off, uint64_t len)
 static uint64_t throttle_ready_ns(struct block *b)
 {
     const struct throttle *t = throttle_of(b);
-    return max_u64(max_u64(rate_ready_ns(&t->ops), rate_ready_ns(&t->bytes)), block_ready_ns(t->below));
+    return max_u64(max_u64(rate_ready_ns(&t->ops), rate_ready_ns(&t->bytes)),
+                   block_ready_ns(t->below));
 }
 
 static void throttle_close(struct block *b)
@@ -114,7 +117,8 @@ static const struct block_ops throttle_ops = {
     .close = throttle_close,
 };
 
-int throttle_open(struct block *b, uint64_t iops, uint64_t bps, struct block **out, struct block_error *err)
+int throttle_open(struct block *b, uint64_t iops, uint64_t bps, struct block **out,
+                  struct block_error *err)
 {
     struct throttle *t = calloc(1, sizeof(*t));
     if (!t) {

@@ -80,7 +80,7 @@ struct bt_stats {
     uint64_t blocks, insns, exits_link, exits_indirect, exits_fault, exits_kick, callouts, flushes_full;
     uint64_t window_fills, window_pages, code_writes, code_write_emulated, blocks_killed;
     uint64_t user_entries, syscalls, user_faults, user_fault_injected, kernel_fault_injected, user_exceptions;
-    uint64_t interrupts, soft_access, soft_string, soft_retranslate, mmio, pio, spaces_created, spaces_evicted;
+    uint64_t interrupts, soft_access, soft_string, soft_retranslate, mmio, pio, spaces_created, spaces_evicted, spaces_rehomed;
     uint64_t tlb_flush_all, tlb_flush_pcid, tlb_switch, invlpg, verify_changed, parks;
     uint64_t callout_kind[CLS_COUNT];
 };

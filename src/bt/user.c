@@ -56,8 +56,8 @@ static void store_regs(struct vcpu *v, const struct space_regs *r)
     }
 }
 
-/* 32-bit thread-local storage: the guest kernel keeps it in GDT entries 12..14 and a selector in FS or GS. */
-static void sync_tls(struct bt_cpu *b, struct uspace *u)
+/* 32-bit thread-local storage: the guest kernel keeps it in GDT entries 12..14 and a selector in FS or GS. False: u had to be dropped. */
+static bool sync_tls(struct bt_cpu *b, struct uspace *u)
 {
     struct vcpu *v = b->v;
     bool used = (v->seg[SEG_GS].sel >= FIRST_TLS_SEL && v->seg[SEG_GS].sel <= LAST_TLS_SEL) ||
@@ -66,13 +66,18 @@ static void sync_tls(struct bt_cpu *b, struct uspace *u)
     uint64_t desc[3];
     struct vcpu_exception ex;
     if (!used || v->gdtr.limit < 15 * 8 - 1 || !mmu_read(v, v->gdtr.base + 12 * 8, desc, sizeof(desc), MMU_READ, &ex)) {
-        return;
+        return true;
     }
     for (unsigned i = 0; i < 3; i++) {
-        if (desc[i] != u->tls[i] && host_space_set_tls(u->space, i, desc[i]) == 0) {
+        int rc = desc[i] == u->tls[i] ? 0 : host_space_set_tls(u->space, i, desc[i]);
+        if (rc == -95 /* ENOTSUP */ && uspace_rehome(b, u)) {
+            return false;
+        }
+        if (rc == 0) {
             u->tls[i] = desc[i];
         }
     }
+    return true;
 }
 
 static enum bt_next inject(struct bt_cpu *b, uint8_t vector, bool has_error, uint32_t error)
@@ -101,8 +106,8 @@ static enum bt_next user_page_fault(struct bt_cpu *b, struct uspace *u, const st
             cache_kill_range(b->cache, (uint32_t)((uint64_t)off >> PAGE_SHIFT), 0, (uint32_t)PAGE_SIZE);
             break;
         }
-        default: /* a device page, or the stub's own place: docs/limits.md */
-            return inject(b, VEC_GP, true, 0);
+        default: /* the space's home, or a device page: docs/limits.md */
+            return uspace_rehome(b, u) ? BT_RESUME : inject(b, VEC_GP, true, 0);
         }
     }
     return inject(b, VEC_GP, true, 0);
@@ -274,7 +279,9 @@ enum bt_next bt_run_user(struct bt_cpu *b)
         }
         map_faulted_page(b, u);
         bt_fpu_give(b);
-        sync_tls(b, u);
+        if (!sync_tls(b, u)) {
+            continue;
+        }
         struct space_regs regs;
         struct space_exit e = {.event = SPACE_DEAD};
         load_regs(v, &regs);

@@ -3,7 +3,7 @@
 #include "base/string.h"
 #include "bt/cache.h"
 #include "bt/window.h"
-#include "vm/vm.h"
+#include "vm/trace.h"
 
 static int space_map(void *ctx, uint64_t gva, uint64_t ram_off, uint64_t len, unsigned prot)
 {
@@ -71,6 +71,15 @@ static void verify(struct bt_cpu *b, struct uspace *u)
     settle(b, u, shadow_verify(&u->shadow, u->root, true));
 }
 
+/* Drop a space of which nothing is wrong. */
+static void retire(struct bt_cpu *b, struct uspace *u)
+{
+    if (b->spaces->fpu_in == u) {
+        bt_fpu_fetch(b);
+    }
+    uspace_drop(b, u);
+}
+
 static struct uspace *slot_for(struct bt_cpu *b)
 {
     struct uspace *victim = NULL;
@@ -83,19 +92,81 @@ static struct uspace *slot_for(struct bt_cpu *b)
             victim = u;
         }
     }
-    if (b->spaces->fpu_in == victim) {
-        bt_fpu_fetch(b);
-    }
     b->stats.spaces_evicted++;
-    uspace_drop(b, victim);
+    retire(b, victim);
     return victim;
+}
+
+/* Whether the guest has a page, though maybe swapped out, in a range that lies within 2 MB. */
+static bool range_used(struct bt_cpu *b, uint64_t root, const struct space_range *r)
+{
+    uint64_t table = root;
+    for (unsigned shift = 39;; shift -= 9) {
+        const uint8_t *at = ram_span(&b->v->vm->ram, gpa(table), PAGE_SIZE);
+        if (!at) {
+            return false;
+        }
+        const uint64_t *entry = (const uint64_t *)(const void *)at + ((r->gva >> shift) & 511);
+        uint64_t e = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        if (shift == PAGE_SHIFT) {
+            for (uint64_t i = 1; i < r->len >> PAGE_SHIFT; i++) {
+                e |= __atomic_load_n(&entry[i], __ATOMIC_RELAXED);
+            }
+            return e != 0;
+        }
+        if (!(e & PTE_P) || (e & PTE_PS)) {
+            return e != 0;
+        }
+        table = e & PTE_ADDR;
+    }
+}
+
+static bool home_free(struct bt_cpu *b, uint64_t root, const struct space_range *own, int ranges)
+{
+    for (int i = 0; i < ranges; i++) {
+        if (range_used(b, root, &own[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool home_stands(struct bt_cpu *b, const struct uspace *u)
+{
+    struct space_range own[SPACE_OWN_MAX];
+    return home_free(b, u->root, own, host_space_home(u->home, own));
+}
+
+/* The best home in which the guest has no page; if all are taken, the best. */
+static unsigned home_for(struct bt_cpu *b, uint64_t root)
+{
+    struct space_range own[SPACE_OWN_MAX];
+    int ranges;
+    for (unsigned home = 0; (ranges = host_space_home(home, own)) >= 0; home++) {
+        if (home_free(b, root, own, ranges)) {
+            return home;
+        }
+    }
+    return 0;
+}
+
+bool uspace_rehome(struct bt_cpu *b, struct uspace *u)
+{
+    if (home_for(b, u->root) == u->home) {
+        return false;
+    }
+    b->stats.spaces_rehomed++;
+    TRACE(b->v->vm, "rehome root=%#llx home=%u", (unsigned long long)u->root, u->home);
+    retire(b, u);
+    return true;
 }
 
 static struct uspace *create(struct bt_cpu *b, uint64_t root)
 {
     struct uspace *u = slot_for(b);
     struct space *space;
-    int rc = host_space_create(b->v, &space);
+    unsigned home = home_for(b, root);
+    int rc = host_space_create(b->v, home, &space);
     if (rc) {
         vm_fail(b->v->vm, "no process for guest user code (error %d; is ulimit -u large enough?)",
                 -rc);
@@ -106,6 +177,7 @@ static struct uspace *create(struct bt_cpu *b, uint64_t root)
     u->shadow.exec = true;
     u->space = space;
     u->root = root;
+    u->home = home;
     u->used = true;
     u->stale = false;
     u->parked = true; /* it has never run */
@@ -139,6 +211,9 @@ struct uspace *uspace_current(struct bt_cpu *b)
     }
     if (u->stale) {
         verify(b, u);
+        if (u->used && !home_stands(b, u)) { /* another process's root now, maybe */
+            (void)uspace_rehome(b, u);
+        }
         if (!u->used && !(u = create(b, root))) {
             return NULL;
         }

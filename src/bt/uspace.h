@@ -3,6 +3,8 @@
  * A space is keyed by the root's frame, not by PCID: after a flush its entries are compared with the guest's tables rather than thrown away
  * (mmu/shadow.h). Invariant, needed for isolation between guest processes (DESIGN §4.4): once the guest's flush instruction has completed, no
  * space can use a dropped mapping: either the drop was carried out, or the space is parked and the drop is queued before its next run.
+ *
+ * A space's home (host.h) is chosen where the guest has no page, and chosen again when the guest comes to have one there.
  */
 #ifndef BT_USPACE_H
 #define BT_USPACE_H
@@ -18,6 +20,7 @@ struct uspace {
     bool parked;          /* certainly not running guest code */
     bool stale;           /* a flush happened while it was not current: verify before the next run */
     uint64_t root;        /* page-table root, guest-physical */
+    unsigned home;
     uint16_t pcid;        /* last used with */
     uint64_t last_used;
     struct space *space;
@@ -44,5 +47,7 @@ void uspace_invlpg(struct bt_cpu *b, uint64_t gva);
 void uspace_protect_ppn(struct bt_cpu *b, uint64_t ppn);
 /** The space died: forget it. */
 void uspace_drop(struct bt_cpu *b, struct uspace *u);
+/** Something cannot be done in u's home. True: there is a better one now, and u was dropped; uspace_current makes it anew there. */
+bool uspace_rehome(struct bt_cpu *b, struct uspace *u);
 
 #endif

@@ -6,11 +6,9 @@
 static const char run_help[] =
     "Usage: ring3 run [OPTIONS] [-- CMD ARGS...]\n"
     "\n"
-    "Start a virtual machine on this terminal. Without -k, the default guest: Debian's cloud "
-    "kernel and\n"
-    "a busybox shell. With CMD, the default guest runs CMD and ends: its output is ring3's output, "
-    "its\n"
-    "exit status ring3's.\n"
+    "Start a virtual machine, on this terminal or in the background. Without -k, the default guest:\n"
+    "Debian's cloud kernel and a busybox shell. With CMD, the default guest runs CMD and ends: its\n"
+    "output is ring3's output, its exit status ring3's.\n"
     "\n"
     "  -k, --kernel FILE    kernel: bzImage, or ELF (vmlinux, test guests)\n"
     "  -i, --initrd FILE    initial RAM file system\n"
@@ -18,6 +16,17 @@ static const char run_help[] =
     "guest's\n"
     "  -m, --memory SIZE    RAM, in MB or with suffix K, M, G (default 256M, at least 4M)\n"
     "  -c, --cpus N         processors; only 1 so far\n"
+    "  -d, --disk DISK      a disk: FILE[,ro][,format=raw|qcow2][,serial=TEXT][,iops=N][,bps=N],\n"
+    "                       nbd://..., concat:A,B or stripe:64K:A,B or mirror:A,B; may be repeated\n"
+    "      --net NETWORK    a network card: user, tap=NAME or switch=NAME; may be repeated\n"
+    "  -p, --port PORTS     HOST:GUEST, a port of this host that leads to one of the guest's\n"
+    "  -v, --volume SHARE   SRC:DST[:ro], a directory of this host in the guest\n"
+    "      --detach         run in the background: print the name, leave the console to 'ring3 "
+    "console'\n"
+    "      --name NAME      the machine's name (without it, one is made up)\n"
+    "      --rm             with --detach: keep nothing of the machine when it has ended\n"
+    "      --weight WEIGHT  its share of busy processors, 1 to 10000 (default 100)\n"
+    "      --cap PERCENT    the processor time it can have at most; 100 is one processor\n"
     "      --engine NAME    auto (default) or bt\n"
     "      --no-reboot      end when the guest reboots, instead of starting again\n"
     "      --stat           print event counters at the end, on standard error\n"
@@ -39,6 +48,7 @@ static const char run_help[] =
     "  125      ring3 or the host failed\n"
     "  126      the guest did something its machine cannot go on from, or rebooted under CMD\n"
     "  130      Ctrl-A x\n"
+    "  137      'ring3 kill', or 'ring3 stop' whose time was over\n"
     "A signal that ends ring3 ends the guest first.\n";
 
 static const char version_help[] = "Usage: ring3 version\n\nPrint the version.\n";
@@ -48,6 +58,16 @@ static const char help_help[] =
 
 const struct cli_verb cli_verbs[] = {
     {"run", "start a virtual machine", run_help, run_main},
+    {"ps", "list machines", ps_help, ps_main},
+    {"console", "attach this terminal to a machine's console", console_help, console_main},
+    {"logs", "show what a machine in the background said", logs_help, logs_main},
+    {"stop", "press the power button of machines", stop_help, stop_main},
+    {"kill", "end machines at once", kill_help, kill_main},
+    {"pause", "hold machines", pause_help, pause_main},
+    {"resume", "let held machines go on", resume_help, resume_main},
+    {"stats", "what machines use", stats_help, stats_main},
+    {"inspect", "all that is known about machines, as JSON", inspect_help, inspect_main},
+    {"rm", "remove what is left of machines that ended", rm_help, rm_main},
     {"image", "make, describe, check and copy disk images", image_help, image_main},
     {"doctor", "what this processor and this host can do", NULL, doctor_main},
     {"version", "print the version", version_help, version_main},

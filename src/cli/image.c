@@ -223,7 +223,11 @@ int image_main(int argc, char **argv)
         }
     }
     const char *meant = cli_suggest(name, names, ARRAY_LEN(verbs));
-    fprintf(stderr, "ring3 image: %s%s%s%s\n", name[0] ? "no such command: " : "a command is needed", name,
-            meant ? "; did you mean " : "; there are create, info, check, convert, rebuild", meant ? meant : "");
+    fprintf(stderr, "ring3 image: %s%s; ", name[0] ? "no such command: " : "a command is needed", name);
+    if (meant) {
+        fprintf(stderr, "did you mean %s?\n", meant);
+    } else {
+        fputs("there are create, info, check, convert, rebuild\n", stderr);
+    }
     return CLI_USAGE;
 }

@@ -18,7 +18,7 @@ const struct cli_verb *cli_find_verb(const char *name)
 
 static int unknown_verb(const char *name)
 {
-    const char *names[16];
+    const char *names[32];
     size_t count = 0;
     for (const struct cli_verb *v = cli_verbs; v->name && count < ARRAY_LEN(names); v++) {
         names[count++] = v->name;

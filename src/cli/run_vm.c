@@ -141,7 +141,8 @@ static int claim_name(struct run *r)
     struct vm_error err;
     bool needed = o->name || o->detach;
     struct json_object *config = run_config(r);
-    struct vm_dir_config cfg = {.name = o->name, .config = config, .log = o->detach};
+    struct vm_dir_config cfg = {
+        .name = o->name, .config = config, .log = o->detach, .fleeting = !needed};
     int failed = vm_base_open(&base, true, &err);
     if (!failed) {
         failed = vm_dir_claim(&r->dir, &base, &cfg, &err);
@@ -150,7 +151,7 @@ static int claim_name(struct run *r)
     json_object_put(config);
     r->named = !failed;
     if (failed && needed) {
-        fprintf(stderr, "ring3 run: %s%s%s\n", o->name ? "--name: " : "--detach: ", err.text, "");
+        fprintf(stderr, "ring3 run: %s: %s\n", o->name ? "--name" : "--detach", err.text);
         return CLI_USAGE;
     }
     r->server = r->named ? calloc(1, sizeof(*r->server)) : NULL;

@@ -1,6 +1,9 @@
 /* Where the machines' directories lie, and what both sides of vm_dir.h do there. No state. */
 #include "control/vm_files.h"
 
+#include "base/log.h"
+#include "host/linux/runtime_dir.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,66 +18,14 @@
 #define LOCK_TRIES 2000 /* a millisecond apart */
 #define GROUP_PREFIX "ring3."
 
-/* ---- finding it ---- */
-
-/* dir/name as the base. owner: who dir must belong to. 0; -ENOENT: it could be made there, but is
- * not; another -errno: it cannot be had. */
-static int try_base(struct vm_base *b, const char *dir, const char *name, uid_t owner, bool create)
-{
-    struct stat st;
-    int len = snprintf(b->path, sizeof(b->path), "%s/%s", dir, name);
-    if (dir[0] != '/' || (size_t)len >= sizeof(b->path)) {
-        return -ENAMETOOLONG;
-    }
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != owner) {
-        return -ENOTDIR;
-    }
-    if (access(b->path, F_OK) != 0 && errno == ENOENT) {
-        if (access(dir, W_OK | X_OK) != 0) {
-            return -EACCES;
-        }
-        if (!create) {
-            return -ENOENT;
-        }
-        if (mkdir(b->path, 0700) != 0 && errno != EEXIST) {
-            return errno == ENOENT ? -EACCES : -errno;
-        }
-    }
-    b->fd = open(b->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (b->fd < 0) {
-        return errno == ENOENT ? -EACCES : -errno;
-    }
-    if (fstat(b->fd, &st) != 0 || st.st_uid != geteuid() || access(b->path, W_OK | X_OK) != 0 ||
-        ((st.st_mode & 077) != 0 && fchmod(b->fd, 0700) != 0)) {
-        close(b->fd);
-        b->fd = -1;
-        return -EPERM;
-    }
-    return 0;
-}
-
 int vm_base_open(struct vm_base *b, bool create, struct vm_error *err)
 {
-    char user[32], tmp[32];
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    uid_t uid = geteuid();
-    *b = (struct vm_base){.fd = -1};
-    snprintf(user, sizeof(user), "/run/user/%u", (unsigned)uid);
-    snprintf(tmp, sizeof(tmp), "ring3-%u", (unsigned)uid);
-    int rc = runtime ? try_base(b, runtime, "ring3", uid, create) : -ENOTDIR;
-    if (rc && rc != -ENOENT) {
-        rc = try_base(b, user, "ring3", uid, create);
-    }
-    if (rc && rc != -ENOENT && uid == 0) {
-        rc = try_base(b, "/run", "ring3", 0, create);
-    }
-    if (rc && rc != -ENOENT) {
-        rc = try_base(b, "/tmp", tmp, 0, create);
-    }
-    if (rc && !(rc == -ENOENT && !create)) {
-        snprintf(err->text, sizeof(err->text),
+    int fd = runtime_dir_open(NULL, create, b->path, sizeof(b->path));
+    b->fd = fd < 0 ? -1 : fd;
+    if (fd < 0 && !(fd == -ENOENT && !create)) {
+        fmt_line(err->text, sizeof(err->text),
                  "no directory for machines: %s: %s; set XDG_RUNTIME_DIR to a directory of your own",
-                 b->path, strerror(-rc));
+                 b->path, strerror(-fd));
         return -1;
     }
     return 0;

@@ -2,6 +2,8 @@
  * vm_dir. One thread. */
 #include "control/vm_files.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -189,7 +191,7 @@ int vm_dir_claim(struct vm_dir *d, const struct vm_base *b, const struct vm_dir_
                  struct vm_error *err)
 {
     char hidden[HIDDEN_LEN];
-    *d = (struct vm_dir){.fd = -1, .lock_fd = -1, .status_fd = -1, .listen_fd = -1,
+    *d = (struct vm_dir){.fleeting = cfg->fleeting, .fd = -1, .lock_fd = -1, .status_fd = -1, .listen_fd = -1,
                          .log_fd = -1, .old_log_fd = -1, .group_fd = -1};
     vm_hidden_name(hidden, HIDDEN_NEW);
     d->base_fd = fcntl(b->fd, F_DUPFD_CLOEXEC, 0);
@@ -212,7 +214,7 @@ int vm_dir_claim(struct vm_dir *d, const struct vm_base *b, const struct vm_dir_
     if (rc == -EEXIST && cfg->name) {
         taken(b, cfg->name, err);
     } else {
-        snprintf(err->text, sizeof(err->text), "cannot make a directory for the machine in %s: %s",
+        fmt_line(err->text, sizeof(err->text), "cannot make a directory for the machine in %s: %s",
                  b->path, strerror(-rc));
     }
     if (made && vm_delete_tree(d->base_fd, hidden) != 0) {
@@ -228,7 +230,8 @@ void vm_dir_set_state(struct vm_dir *d, enum vm_state s, int code)
 {
     char text[64];
     int len = s == VM_EXITED ? snprintf(text, sizeof(text), "%s %d", state_names[s], code)
-                             : snprintf(text, sizeof(text), "%s", state_names[s]);
+                             : snprintf(text, sizeof(text), "%s%s", state_names[s],
+                                        d->fleeting ? STATUS_FLEETING : "");
     memset(text + len, ' ', sizeof(text) - (size_t)len);
     text[STATUS_LEN - 1] = '\n';
     (void)!pwrite(d->status_fd, text, STATUS_LEN, 0);

@@ -7,14 +7,14 @@
  *   BASE/NAME/log, log.1   what a detached machine's console said (vm_log.h)
  *   BASE/NAME/group        the control group that was made for it, if one was
  *
- * BASE is the first of these that can be had: $XDG_RUNTIME_DIR/ring3; /run/user/UID/ring3; for root
- * /run/ring3; /tmp/ring3-UID. It must be a directory of the user's own that nobody else may enter.
+ * BASE is the user's runtime directory, host/linux/runtime_dir.h.
  *
  * A directory is filled under a hidden name and then renamed, while BASE is locked: a name belongs
  * to one machine, and whoever finds a name finds everything in it. After the rename everything goes
  * through descriptors that are open already: a monitor that may open no more files can go on. A
  * monitor that cannot even remove its directory at the end marks it as gone, and the next vm_list
- * removes it.
+ * removes it. So it does with what a crash leaves of a machine that nobody gave a name and that was
+ * on somebody's terminal.
  */
 #ifndef CONTROL_VM_DIR_H
 #define CONTROL_VM_DIR_H
@@ -35,7 +35,7 @@ struct vm_error {
 
 struct vm_base {
     int fd; /* -1: there is none, hence no machines */
-    char path[256];
+    char path[4096];
 };
 
 /** Find the base directory, or make it. 0, or -1 with *err. Without `create` it is no error that
@@ -70,6 +70,7 @@ const char *vm_state_name(enum vm_state s);
 
 struct vm_dir {
     char name[VM_NAME_MAX + 1];
+    bool fleeting;
     int base_fd;
     int fd, lock_fd, status_fd;
     int listen_fd;          /* the control socket, listening, non-blocking */
@@ -81,6 +82,7 @@ struct vm_dir_config {
     const char *name;                 /* NULL: make one up */
     const struct json_object *config; /* becomes config.json. Borrowed */
     bool log;
+    bool fleeting; /* nobody will look for it after its end, however that comes */
 };
 
 /** Claim a name and make its directory, in state VM_STARTING. 0, or -1 with *err and nothing left

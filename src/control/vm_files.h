@@ -12,6 +12,8 @@
 #define FILE_OLD_LOG "log.1"
 #define FILE_GROUP "group"
 
+#define STATUS_FLEETING " !" /* in `status`, after the state */
+
 #define HIDDEN_NEW ".new-" /* being filled */
 #define HIDDEN_OLD ".old-" /* being removed */
 #define HIDDEN_LEN 40u

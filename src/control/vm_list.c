@@ -69,7 +69,7 @@ static void look(int dir_fd, struct vm_entry *e)
         e->pid = read_small(dir_fd, FILE_PID, text, sizeof(text)) > 0 ? atoi(text) : 0;
         e->state = e->state >= VM_EXITED ? VM_STOPPING : e->state; /* it is about to leave */
     } else if (e->state < VM_EXITED) {
-        e->state = VM_DEAD;
+        e->state = strstr(text, STATUS_FLEETING) ? VM_GONE : VM_DEAD;
     }
 }
 

@@ -76,7 +76,7 @@ static void bt_stat(struct vcpu *v, void (*emit)(void *ctx, const char *name, ui
         {"interrupts delivered", s->interrupts}, {"software TLB accesses", s->soft_access},
         {"software TLB string operations", s->soft_string}, {"software TLB retranslations", s->soft_retranslate},
         {"MMIO accesses", s->mmio}, {"port accesses", s->pio}, {"spaces created", s->spaces_created},
-        {"spaces evicted", s->spaces_evicted}, {"TLB flushes, all", s->tlb_flush_all}, {"TLB flushes, one PCID", s->tlb_flush_pcid},
+        {"spaces evicted", s->spaces_evicted}, {"spaces rehomed", s->spaces_rehomed}, {"TLB flushes, all", s->tlb_flush_all}, {"TLB flushes, one PCID", s->tlb_flush_pcid},
         {"CR3 loads without flush", s->tlb_switch}, {"INVLPG", s->invlpg}, {"pages dropped by flushes", s->verify_changed},
         {"spaces parked", s->parks},
     };

@@ -117,20 +117,30 @@ struct space_regs {
 
 /** Prepare the machinery (zygote, pool) once per vCPU task, before the jail closes. 0 or -errno. */
 int host_space_setup(struct vcpu *v) MUST_CHECK;
-/** A fresh, empty space, from the pool or the zygote. 0 or -errno. */
-int host_space_create(struct vcpu *v, struct space **out) MUST_CHECK;
+
+/** Guest-virtual addresses [gva, gva + len), all in one 2 MB. */
+struct space_range {
+    uint64_t gva, len;
+};
+#define SPACE_OWN_MAX 2
+/** A space may need some of the addresses for itself: its home, chosen when it is made. Writes the ranges of home 0, 1, 2... to `own`, in ascending
+ *  order, and returns how many they are; -1: there is no such home. Home 0 is the best, where it is free; the later ones may lack TLS descriptors. */
+int host_space_home(unsigned home, struct space_range own[SPACE_OWN_MAX]) MUST_CHECK;
+/** A fresh, empty space in that home, from the pool or the zygote. 0 or -errno. */
+int host_space_create(struct vcpu *v, unsigned home, struct space **out) MUST_CHECK;
 /** Kill the space's process and wait until it is gone: afterwards it certainly touches nothing. */
 void host_space_destroy(struct space *s);
 
 /** Queue: map RAM [ram_off, +len) at gva; the range replaces what was there. prot: HOST_R always, HOST_W, HOST_X. len a multiple of the page.
- *  A range that would cover the stub's own pages is refused with -EADDRINUSE (nothing queued). -ENOSPC never: a full queue is synced. */
+ *  A range that touches the space's home is refused with -EADDRINUSE (nothing queued). -ENOSPC never: a full queue is synced. */
 int host_space_map(struct space *s, uint64_t gva, uint64_t ram_off, uint64_t len, unsigned prot) MUST_CHECK;
 int host_space_protect(struct space *s, uint64_t gva, uint64_t len, unsigned prot) MUST_CHECK;
-/** The range may cover the stub's pages: they stay. */
+/** The range may touch the home: that stays. */
 int host_space_unmap(struct space *s, uint64_t gva, uint64_t len) MUST_CHECK;
 /** Queue: drop every guest page. */
 int host_space_empty(struct space *s) MUST_CHECK;
-/** Queue: 32-bit TLS descriptor idx (0..2: GDT entries 12..14) as a raw 8-byte descriptor, 0 = clear. */
+/** Queue: 32-bit TLS descriptor idx (0..2: GDT entries 12..14) as a raw 8-byte descriptor, 0 = clear. -EINVAL: no such descriptor; -ENOTSUP: not here,
+ *  or not in this home. */
 int host_space_set_tls(struct space *s, unsigned idx, uint64_t descriptor) MUST_CHECK;
 
 /** Carry out the queue now. Returns when completion is certain (authenticated), or the space is dead: 0, or -ESRCH after killing it: then, too,

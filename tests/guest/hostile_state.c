@@ -1,5 +1,6 @@
 /* User code with absurd registers: flags, segment registers, FPU images, bases, stacks, selectors
  * that only the host knows. */
+#include "lib/homes.h"
 #include "lib/hostile.h"
 #include "lib/paging.h"
 
@@ -110,11 +111,11 @@ static void addresses(void)
     static const uint64_t odd[] = {0,
                                    1,
                                    0xfff,
-                                   0x100000,
-                                   0x10c000,
-                                   0x10d008,
-                                   0x12d000,
-                                   0x13ffff,
+                                   FIRST_STUB,
+                                   FIRST_STUB + 0xc000,
+                                   FIRST_STUB + 0xd008,
+                                   FIRST_STUB + 0x2d000,
+                                   FIRST_STUB + 0x3ffff,
                                    0x7fffffffefff,
                                    0x7fffffffffff,
                                    0x800000000000,

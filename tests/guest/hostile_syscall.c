@@ -1,5 +1,6 @@
 /* User code makes system calls to the host, in every form: each must come to the guest's kernel,
  * none may do anything else. */
+#include "lib/homes.h"
 #include "lib/hostile.h"
 #include "lib/paging.h"
 
@@ -103,7 +104,7 @@ void guest_main(void)
     }
     hostile_alive();
     CASE("the host's vsyscall page is not the guest's: #PF");
-    static const uint64_t pointers[] = {0, USER_PAGE, 0xffffffffff600000, 0x100000};
+    static const uint64_t pointers[] = {0, USER_PAGE, 0xffffffffff600000, FIRST_STUB};
     for (unsigned i = 0; i < 12; i++) {
         uint64_t at = 0xffffffffff600000 + 1024 * (i % 3);
         user_call(do_vsyscall, pointers[i / 3], at, 0);

@@ -42,6 +42,7 @@
 static struct vm test_vm;
 static struct vcpu test_vcpu;
 static volatile int test_kicked;
+static unsigned test_home; /* of the spaces made */
 
 volatile int *host_kick_flag(const struct vcpu *v);
 volatile int *host_kick_flag(const struct vcpu *v)
@@ -86,6 +87,9 @@ static inline uint64_t test_random(void)
 static inline int fixture_setup(void **state)
 {
     (void)state;
+    if (test_vcpu.vm) {
+        return 0;
+    }
     struct sigaction sa = {.sa_handler = on_kick_signal};
     sigaction(SIGUSR2, &sa, NULL);
     test_vm.ram.size = RAM_SIZE;
@@ -115,7 +119,7 @@ static inline void code_put(const uint8_t *from, const uint8_t *end)
 static inline struct space *space_ready(void)
 {
     struct space *s;
-    assert_int_equal(host_space_create(&test_vcpu, &s), 0);
+    assert_int_equal(host_space_create(&test_vcpu, test_home, &s), 0);
     assert_int_equal(host_space_map(s, CODE_GVA, 0, PAGE_SIZE, HOST_R | HOST_X), 0);
     assert_int_equal(host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE, HOST_R | HOST_W),
                      0);
@@ -150,6 +154,18 @@ static inline struct space_exit run(struct space *s, struct space_regs *r)
     } while (out.event == SPACE_KICKED);
     return out;
 }
+
+/** Run a group of tests in home 0, in one that is reached by a move, and in one without a desk;
+ * adds the number of failures to `failed`. */
+#define RUN_IN_HOMES(tests, failed)                                                                \
+    do {                                                                                           \
+        static const unsigned homes[] = {0, 1, 7};                                                 \
+        for (unsigned i = 0; i < ARRAY_LEN(homes); i++) {                                          \
+            test_home = homes[i];                                                                  \
+            printf("home %u\n", test_home);                                                        \
+            (failed) += cmocka_run_group_tests(tests, fixture_setup, NULL);                        \
+        }                                                                                          \
+    } while (0)
 
 static inline uint64_t *data_page(unsigned page)
 {

@@ -321,10 +321,17 @@ static void test_compat(void **state)
     r.ds = r.es = 0x2b;
     CODE_PUT(tls_code);
     uint64_t base = DATA_GVA;
+    struct space_exit x;
     uint64_t raw =
         0xffff | (base & 0xffffff) << 16 | 0xf3ull << 40 | 0xcfull << 48 | base >> 24 << 56;
+    if (!s->desk_gva) {
+        assert_int_equal(host_space_set_tls(s, 0, raw), -ENOTSUP);
+        assert_int_equal(host_space_set_tls(s, 0, 0), 0);
+        host_space_destroy(s);
+        return;
+    }
     assert_int_equal(host_space_set_tls(s, 0, raw), 0);
-    struct space_exit x = run(s, &r);
+    x = run(s, &r);
     assert_int_equal(x.event, SPACE_INT80);
     assert_int_equal(r.gpr[RBX], 0x11111111);
     assert_int_equal(r.gpr[RCX], 0x22222222);
@@ -456,14 +463,18 @@ static void test_refused_ranges(void **state)
 {
     (void)state;
     struct space *s = space_ready();
-    assert_int_equal(host_space_map(s, SPACE_BASE, 0, PAGE_SIZE, HOST_R), -EADDRINUSE);
-    assert_int_equal(host_space_map(s, SPACE_BASE - PAGE_SIZE, 0, 2 * PAGE_SIZE, HOST_R),
-                     -EADDRINUSE);
-    /* an unmap goes around the stub: nothing of the guest's can be there */
-    assert_int_equal(host_space_unmap(s, SPACE_BASE + SPACE_RESERVED - PAGE_SIZE, 2 * PAGE_SIZE), 0);
-    assert_int_equal(host_space_protect(s, 0x10000, 1ull << 40, HOST_R), -EADDRINUSE);
-    assert_int_equal(host_space_map(s, SPACE_BASE + SPACE_RESERVED, 0, PAGE_SIZE, HOST_R), 0);
-    assert_int_equal(host_space_map(s, SPACE_BASE - PAGE_SIZE, 0, PAGE_SIZE, HOST_R), 0);
+    for (unsigned i = 0; i < s->own_count; i++) {
+        uint64_t own = s->own[i].gva, end = own + s->own[i].len;
+        assert_int_equal(host_space_map(s, own, 0, PAGE_SIZE, HOST_R), -EADDRINUSE);
+        assert_int_equal(host_space_map(s, end - PAGE_SIZE, 0, 2 * PAGE_SIZE, HOST_R), -EADDRINUSE);
+        assert_int_equal(host_space_map(s, own - PAGE_SIZE, 0, 2 * PAGE_SIZE, HOST_R), -EADDRINUSE);
+        /* an unmap goes around: nothing of the guest's can be there */
+        assert_int_equal(host_space_unmap(s, own, PAGE_SIZE), 0);
+        assert_int_equal(host_space_unmap(s, end - PAGE_SIZE, 2 * PAGE_SIZE), 0);
+        assert_int_equal(host_space_protect(s, own - 0x10000, 1ull << 40, HOST_R), -EADDRINUSE);
+        assert_int_equal(host_space_map(s, end, 0, PAGE_SIZE, HOST_R), 0);
+        assert_int_equal(host_space_map(s, own - PAGE_SIZE, 0, PAGE_SIZE, HOST_R), 0);
+    }
     assert_int_equal(host_space_map(s, 0x10000001, 0, PAGE_SIZE, HOST_R), -EINVAL);
     assert_int_equal(host_space_map(s, 0x10000000, 1, PAGE_SIZE, HOST_R), -EINVAL);
     assert_int_equal(host_space_map(s, 0x10000000, 0, 0, HOST_R), -EINVAL);
@@ -473,6 +484,68 @@ static void test_refused_ranges(void **state)
     assert_int_equal(host_space_map(s, 0xfffffffffffff000, 0, PAGE_SIZE, HOST_R), -EINVAL);
     assert_int_equal(host_space_sync(s), 0);
     host_space_destroy(s);
+}
+
+/** What is one home's is the guest's in all others: data and code at both ends, in the middle. */
+GUEST_CODE(add_code, "add $3, %rax; int3");
+static void test_other_homes(void **state)
+{
+    (void)state;
+    struct space *s = space_ready();
+    struct space_range own[SPACE_OWN_MAX];
+    unsigned pages = 0;
+    CODE_PUT(add_code);
+    for (unsigned home = 0; host_space_home(home, own) > 0; home++) {
+        const struct space_range *span = &own[host_space_home(home, own) - 1];
+        uint64_t stub = space_home_base(home);
+        const uint64_t at[] = {span->gva,        stub,
+                               stub + SPACE_CTL, stub + SPACE_SH,
+                               stub + SPACE_ALT, span->gva + span->len - PAGE_SIZE,
+                               stub - PAGE_SIZE, stub + SPACE_ZYGOTE,
+                               0x100000,         0xffffe000};
+        for (unsigned i = 0; i < ARRAY_LEN(at); i++) {
+            if (space_home_touched(s, at[i], PAGE_SIZE)) {
+                continue;
+            }
+            struct space_regs r = regs_ready();
+            r.rip = at[i];
+            assert_int_equal(run(s, &r).event, SPACE_PAGE_FAULT);
+            assert_int_equal(host_space_map(s, at[i], 0, PAGE_SIZE, HOST_R | HOST_X), 0);
+            assert_int_equal(run(s, &r).vector, VEC_BP);
+            assert_int_equal(r.gpr[RAX], 3);
+            assert_int_equal(host_space_unmap(s, at[i], PAGE_SIZE), 0);
+            pages++;
+        }
+    }
+    assert_true(pages > 30);
+    assert_int_equal(host_space_empty(s), 0);
+    struct space_regs r = regs_ready();
+    assert_int_equal(run(s, &r).event, SPACE_PAGE_FAULT);
+    host_space_destroy(s);
+}
+
+/** Homes lie where guest pages can be, each within 2 MB, those of a kind apart. */
+static void test_home_ranges(void **state)
+{
+    (void)state;
+    struct space_range own[SPACE_OWN_MAX], other[SPACE_OWN_MAX];
+    struct space *s;
+    unsigned home = 0;
+    for (int n; (n = host_space_home(home, own)) >= 0; home++) {
+        assert_true(n > 0 && own[n - 1].gva < space_home_base(home));
+        assert_true(space_home_base(home) + SPACE_RESERVED < own[n - 1].gva + own[n - 1].len);
+        for (int i = 0; i < n; i++) {
+            assert_int_equal(own[i].gva >> 21, (own[i].gva + own[i].len - 1) >> 21);
+            assert_true(own[i].gva >= 0x100000 && own[i].gva + own[i].len < 1ull << 47);
+        }
+        for (unsigned earlier = 0; earlier < home; earlier++) {
+            int m = host_space_home(earlier, other);
+            assert_true(m != n || other[m - 1].gva != own[n - 1].gva);
+        }
+    }
+    assert_int_equal(host_space_home(home + 1, own), -1);
+    assert_int_equal(host_space_create(&test_vcpu, home, &s), -EINVAL);
+    assert_null(s);
 }
 
 /** More mappings than the host allows a process: old ones go, the new one is there. A change of a
@@ -514,10 +587,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_mappings),
         cmocka_unit_test(test_refused_ranges),
         cmocka_unit_test(test_mapping_limit),
+        cmocka_unit_test(test_other_homes),
+        cmocka_unit_test(test_home_ranges),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
     alarm(300);
-    return cmocka_run_group_tests(tests, fixture_setup, NULL);
+    int failed = 0;
+    RUN_IN_HOMES(tests, failed);
+    return failed;
 }

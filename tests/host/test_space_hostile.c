@@ -11,8 +11,9 @@
 
 #define CANARY_OFF (RAM_SIZE / 2) /* never mapped */
 #define CANARY_LEN (1ull << 20)
-#define TEST_NS 10000000000ull /* for tests that try until time is up */
-#define CALL_LEN 2             /* of a system call instruction */
+#define TEST_NS 4000000000ull /* for tests that try until time is up */
+#define ROUNDS 80             /* for those that count */
+#define CALL_LEN 2            /* of a system call instruction */
 
 static unsigned events_seen[SPACE_DEAD + 1];
 
@@ -44,7 +45,9 @@ static bool mappings_right(const struct space *s)
         if (sscanf(line, "%lx-%lx %4s %lx", &from, &to, prot, &off) != 4) {
             continue;
         }
-        bool stub = from >= SPACE_BASE && to <= SPACE_BASE + SPACE_RESERVED;
+        bool stub = (from >= s->base && to <= s->base + SPACE_RESERVED) ||
+                    (s->desk_gva && from == s->desk_gva && to == from + SPACE_DESK_SIZE &&
+                     !strcmp(prot, "r--s"));
         bool code =
             from == CODE_GVA && to == CODE_GVA + PAGE_SIZE && off == 0 && !strcmp(prot, "r-xs");
         bool data = from == DATA_GVA && to == STACK_TOP && off == DATA_OFF && !strcmp(prot, "rw-s");
@@ -117,7 +120,7 @@ static uint64_t nasty(const struct space *s)
 {
     static const uint64_t values[] = {0,  1,   8,   9,   10,    11,         12,       15,
                                       24, 202, 231, 243, ~0ull, 1ull << 63, PAGE_SIZE};
-    uint64_t base = SPACE_BASE;
+    uint64_t base = s->base;
     switch (test_random() % 8) {
     case 0: return values[test_random() % ARRAY_LEN(values)];
     case 1: return base + SPACE_ALT + (test_random() % s->host->alt_size & ~7ull);
@@ -140,9 +143,8 @@ static struct space_regs nasty_regs(const struct space *s, uint64_t rip)
     }
     r.rflags |= flags[test_random() % ARRAY_LEN(flags)] | (test_random() & RFLAGS_ARITH);
     r.fs_base = DATA_GVA;
-    r.gs_base = SPACE_BASE + SPACE_SH;
+    r.gs_base = s->base + SPACE_SH;
     if (test_random() % 8 == 0) {
-        r.cs = 0x23;
         r.ds = r.es = 0x2b;
     }
     r.rip = rip;
@@ -166,9 +168,9 @@ static void test_jump_everywhere(void **state)
     assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
     canary_set();
     CODE_PUT(call64);
-    for (unsigned round = 0; round < 4; round++) {
+    for (unsigned round = 0; round < 2; round++) {
         for (uint64_t at = 0; at < stub_at(0, stub_high) + 16; at++) {
-            struct space_regs r = nasty_regs(s, SPACE_BASE + at);
+            struct space_regs r = nasty_regs(s, s->base + at);
             struct space_exit x;
             if (test_random() % 4 == 0) { /* with a batch on the way, so the gate was just used */
                 (void)!host_space_map(s, DATA_GVA, DATA_OFF, DATA_PAGES * PAGE_SIZE,
@@ -188,22 +190,25 @@ static void test_jump_everywhere(void **state)
 
 /* ---- pretending to be stopped ---- */
 
-/* The words of struct space_sh as assembly sees them; SPACE_SH is at 0x10c000. */
-#define FORGE_EVENT "incl 0x10c004; lock incl 0x10c000\n"
+/* The words of struct space_sh and space_ctl as assembly sees them, with r15 at sh. */
+#define FORGE_EVENT "incl 4(%r15); lock incl (%r15)\n"
+#define CTL_SEQ_WORD "-0xb000(%r15)"
+_Static_assert(SPACE_SH - SPACE_CTL == 0xb000 && SH_EVENTS == 4 && SH_BELL == 0,
+               "as written above");
 
 /** Write a page for ever; after `rbx` rounds, claim an event. */
 GUEST_CODE(forge_event, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT "2: incq (%rdi); jmp 2b");
 /** The same, and claim that each command was carried out. */
 GUEST_CODE(forge_done, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT
-                       "2: incq (%rdi); mov 0x101000, %eax; mov %eax, 0x10c008; movl $0, 0x10c00c; "
-                       "lock incl 0x10c000; jmp 2b");
+                       "2: incq (%rdi); mov " CTL_SEQ_WORD ", %eax; mov %eax, 8(%r15)\n"
+                       "movl $0, 12(%r15); lock incl (%r15); jmp 2b");
 /** The same, and claim a failed operation. */
 GUEST_CODE(forge_error, "1: incq (%rdi); dec %rbx; jnz 1b\n" FORGE_EVENT
-                        "2: incq (%rdi); movl $-12, 0x10c00c; mov 0x101000, %eax; mov %eax, "
-                        "0x10c008; lock incl 0x10c000; jmp 2b");
+                        "2: incq (%rdi); movl $-12, 12(%r15); mov " CTL_SEQ_WORD ", %eax\n"
+                        "mov %eax, 8(%r15); lock incl (%r15); jmp 2b");
 /** Claim an event; when a command comes, go to rsi. */
-GUEST_CODE(forge_jump, "mov 0x101000, %eax\n" FORGE_EVENT
-                       "1: incq (%rdi); cmp 0x101000, %eax; je 1b; jmp *%rsi");
+GUEST_CODE(forge_jump, "mov " CTL_SEQ_WORD ", %eax\n" FORGE_EVENT
+                       "1: incq (%rdi); cmp " CTL_SEQ_WORD ", %eax; je 1b; jmp *%rsi");
 
 /** Let the forger run up to its false event, then take its page away: afterwards the page must stay
  * as it is. Returns what became of it. */
@@ -214,6 +219,7 @@ static int forger_loses_page(struct space *s, const uint8_t *code, const uint8_t
     code_put(code, end);
     r->gpr[RDI] = DATA_GVA;
     r->gpr[RBX] = 2000;
+    r->gpr[R15] = s->base + SPACE_SH;
     r->rip = CODE_GVA;
     struct space_exit x = run_once(s, r);
     if (x.event == SPACE_DEAD) {
@@ -241,7 +247,7 @@ static void test_forged_stop(void **state)
         printf("forger killed after %.1f ms\n", (double)(test_ns() - start) / 1e6);
         host_space_destroy(s);
     }
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < ROUNDS; i++) {
         struct space *s = space_ready();
         struct space_regs r = regs_ready();
         bool done = i & 1;
@@ -263,9 +269,8 @@ static bool forged_entry(uint64_t at)
     CODE_PUT(call64);
     struct space_exit x = run(s, &r); /* so there is a frame */
     r = nasty_regs(s, CODE_GVA);
-    r.cs = 0x33;
     r.rflags &= ~(uint64_t)RFLAGS_TF;
-    r.gpr[RSI] = SPACE_BASE + at;
+    r.gpr[RSI] = s->base + at;
     bool done = forger_loses_page(s, forge_jump, forge_jump_end, &r) == 0;
     if (done) {
         /* Parked, though perhaps with a stack of its own: it must take the registers it is given.
@@ -299,19 +304,20 @@ static void test_forged_gate(void **state)
 }
 
 /** As above with TF on: set by popf before the jump, so that the first instruction inside traps. */
-GUEST_CODE(forge_trap, "mov 0x101000, %eax\n" FORGE_EVENT
-                       "1: incq (%rdi); cmp 0x101000, %eax; je 1b; pushq $0x302; popf; jmp *%rsi");
+GUEST_CODE(forge_trap, "mov " CTL_SEQ_WORD ", %eax\n" FORGE_EVENT
+                       "1: incq (%rdi); cmp " CTL_SEQ_WORD ", %eax; je 1b; pushq $0x302; popf\n"
+                       "jmp *%rsi");
 static void test_trapped_gate(void **state)
 {
     (void)state;
     const uint8_t *const places[] = {stub_ip_get, stub_ip_op, stub_ip_done};
-    for (unsigned i = 0; i < 20 * ARRAY_LEN(places); i++) {
+    for (unsigned i = 0; i < 8 * ARRAY_LEN(places); i++) {
         struct space *s = space_ready();
         struct space_regs r = regs_ready();
         CODE_PUT(call64);
         (void)run(s, &r);
         r = regs_ready();
-        r.gpr[RSI] = stub_at(SPACE_BASE, places[i % ARRAY_LEN(places)]) - (i & 1 ? CALL_LEN : 0);
+        r.gpr[RSI] = stub_at(s->base, places[i % ARRAY_LEN(places)]) - (i & 1 ? CALL_LEN : 0);
         assert_int_equal(forger_loses_page(s, forge_trap, forge_trap_end, &r), -ESRCH);
         host_space_destroy(s);
     }
@@ -337,7 +343,7 @@ static void test_wrong_token(void **state)
         r.gpr[RDX] = done ? guess << 32 : 3;
         r.gpr[R10] = (guess << 32) | MAP_SHARED | MAP_FIXED;
         r.gpr[R8] = (guess & 0x7fffffff00000000) | (uint64_t)test_vm.ram.fd;
-        r.rip = stub_at(SPACE_BASE, done ? stub_ip_done : stub_ip_op) - CALL_LEN;
+        r.rip = stub_at(s->base, done ? stub_ip_done : stub_ip_op) - CALL_LEN;
         assert_int_equal(run(s, &r).event, SPACE_DEAD);
         host_space_destroy(s);
     }
@@ -351,19 +357,20 @@ static void test_inheritance(void **state)
 {
     (void)state;
     unsigned same = 0;
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < ROUNDS; i++) {
         struct space *s = space_ready(), *next;
         struct space_regs r = regs_ready();
         CODE_PUT(forge_jump);
-        r.gpr[RSP] = i & 1 ? DATA_GVA + 0x4000 : SPACE_BASE + SPACE_ALT + 0x1000;
-        r.gpr[RSI] = stub_at(SPACE_BASE, stub_ip_wake); /* the wait for a command */
+        r.gpr[RSP] = i & 1 ? DATA_GVA + 0x4000 : s->base + SPACE_ALT + 0x1000;
+        r.gpr[RSI] = stub_at(s->base, stub_ip_wake); /* the wait for a command */
         r.gpr[R12] = 1;
+        r.gpr[R15] = s->base + SPACE_SH;
         r.gs_base = 0x1234000;
         struct space_exit x = run_once(s, &r);
         assert_true(x.event != SPACE_DEAD);
         pid_t pid = s->pid;
         host_space_destroy(s);
-        assert_int_equal(host_space_create(&test_vcpu, &next), 0);
+        assert_int_equal(host_space_create(&test_vcpu, test_home, &next), 0);
         same += next->pid == pid;
         r = regs_ready();
         for (unsigned g = 0; g < GPR_COUNT; g++) {
@@ -376,19 +383,19 @@ static void test_inheritance(void **state)
         assert_memory_equal(&r, &was, sizeof(r));
         host_space_destroy(next);
     }
-    printf("process used again %u of 200 times\n", same);
-    assert_true(same > 100);
+    printf("process used again %u of %u times\n", same, ROUNDS);
+    assert_true(same > ROUNDS / 2);
 }
 
 /* ---- garbage in shared memory ---- */
 
 /** Fill sh and the signal stack with garbage, then claim an event: whatever the task believes, it
  * survives. */
-GUEST_CODE(garbage, "mov 0x101000, %r8d; mov %rsi, %rdi; mov $4600, %ecx\n"
-                    "1: imul $0x5851f42d, %rax, %rax; add $0x14057b7f, %rax; mov %rax, (%rdi); add "
-                    "$8, %rdi; dec %ecx; jnz 1b\n"
-                    "mov %rbx, 0x10c020; mov %edx, 0x10c018; incl 0x10c004; lock incl 0x10c000\n"
-                    "2: cmp 0x101000, %r8d; je 2b; ud2");
+GUEST_CODE(garbage, "mov " CTL_SEQ_WORD ", %r8d; mov %rsi, %rdi; mov $4600, %ecx\n"
+                    "1: imul $0x5851f42d, %rax, %rax; add $0x14057b7f, %rax; mov %rax, (%rdi)\n"
+                    "add $8, %rdi; dec %ecx; jnz 1b\n"
+                    "mov %rbx, 32(%r15); mov %edx, 24(%r15)\n" FORGE_EVENT "2: cmp " CTL_SEQ_WORD
+                    ", %r8d; je 2b; ud2");
 static void test_garbage(void **state)
 {
     (void)state;
@@ -399,8 +406,9 @@ static void test_garbage(void **state)
         struct space_regs r = regs_ready();
         CODE_PUT(garbage);
         r.gpr[RAX] = test_random();
-        r.gpr[RSI] = SPACE_BASE + SPACE_SH + (i & 1 ? 64 : SPACE_SH_SIZE);
-        r.gpr[RBX] = i & 2 ? nasty(s) : SPACE_BASE + SPACE_ALT + (test_random() % 24000 & ~7ull);
+        r.gpr[R15] = s->base + SPACE_SH;
+        r.gpr[RSI] = s->base + SPACE_SH + (i & 1 ? 64 : SPACE_SH_SIZE);
+        r.gpr[RBX] = i & 2 ? nasty(s) : s->base + SPACE_ALT + (test_random() % 24000 & ~7ull);
         r.gpr[RDX] = signals[test_random() % ARRAY_LEN(signals)];
         struct space_exit x = run_once(s, &r);
         events_seen[x.event]++;
@@ -431,7 +439,8 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     }
     alarm(400);
-    int failed = cmocka_run_group_tests(tests, fixture_setup, NULL);
+    int failed = 0;
+    RUN_IN_HOMES(tests, failed);
     printf("events:");
     for (unsigned i = 0; i < ARRAY_LEN(events_seen); i++) {
         printf(" %u", events_seen[i]);

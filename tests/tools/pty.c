@@ -4,6 +4,7 @@
  * Script lines:   expect TEXT    wait until the output holds TEXT (after what was matched before)
  *                 type TEXT      \r \n \t \\ and \xHH are understood
  *                 sleep MS
+ *                 size ROWS COLUMNS    the terminal is resized
  *                 signal NAME    INT TERM KILL TSTP CONT HUP to the program
  *                 modes          print "raw" or "cooked": the terminal's mode now
  *                 stopped        wait until the program has stopped, as a job
@@ -152,6 +153,13 @@ static int signal_number(const char *name)
     return 0;
 }
 
+static bool resize(struct session *s, const char *arg)
+{
+    struct winsize size = {0};
+    return sscanf(arg, "%hu %hu", &size.ws_row, &size.ws_col) == 2 &&
+           ioctl(s->master, TIOCSWINSZ, &size) == 0;
+}
+
 static bool step(struct session *s, char *line)
 {
     char *arg = strchr(line, ' ');
@@ -174,6 +182,9 @@ static bool step(struct session *s, char *line)
             usleep(1000);
         }
         return true;
+    }
+    if (strcmp(line, "size") == 0) {
+        return resize(s, arg);
     }
     if (strcmp(line, "signal") == 0) {
         return kill(s->child, signal_number(arg)) == 0;

@@ -26,7 +26,8 @@ uint64_t fake_random(uint64_t *seed)
 
 static void *pages(uint64_t size)
 {
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (p == MAP_FAILED) {
         abort();
     }
@@ -86,7 +87,8 @@ static struct fake_medium *medium(struct block *b)
     return ((struct fake_disk *)b)->m;
 }
 
-static int fake_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int fake_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                     uint64_t len)
 {
     struct fake_medium *m = medium(b);
     m->reads++;
@@ -111,7 +113,8 @@ static void wrote(struct fake_medium *m, uint64_t off, uint64_t len)
     }
 }
 
-static int fake_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int fake_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                      uint64_t len)
 {
     struct fake_medium *m = medium(b);
     bool last = pulled(m);
@@ -119,7 +122,8 @@ static int fake_write(struct block *b, uint64_t off, const struct io_vec *vec, u
     if (m->fail_writes && !last) {
         return -EIO;
     }
-    uint64_t part = last ? fake_random(&m->plug->seed) % (len / BLOCK_SECTOR + 1) * BLOCK_SECTOR : len;
+    uint64_t part =
+        last ? fake_random(&m->plug->seed) % (len / BLOCK_SECTOR + 1) * BLOCK_SECTOR : len;
     vec_gather(vec, n, 0, m->cache + off, part);
     wrote(m, off, part);
     if (last) {

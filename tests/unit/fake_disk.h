@@ -1,5 +1,6 @@
-/* A disk in memory for tests, in two parts: the medium, which outlives crashes, and the struct block that uses it. Like a real one it keeps
- * what was written in a volatile cache until a flush. A test can make it fail, and can pull the plug at any request.
+/* A disk in memory for tests, in two parts: the medium, which outlives crashes, and the struct
+ * block that uses it. Like a real one it keeps what was written in a volatile cache until a flush.
+ * A test can make it fail, and can pull the plug at any request.
  */
 #ifndef TESTS_FAKE_DISK_H
 #define TESTS_FAKE_DISK_H
@@ -17,26 +18,28 @@ struct fake_medium {
     uint64_t *unflushed;     /* sectors that differ, in the order of writing */
     unsigned unflushed_count;
     bool fail_reads, fail_writes, fail_flushes, read_only;
-    uint64_t bad_from, bad_to;   /* reads of [from, to) fail until it is written */
+    uint64_t bad_from, bad_to; /* reads of [from, to) fail until it is written */
     unsigned reads, writes, flushes, discards, zeroes; /* requests so far */
-    struct fake_plug *plug;      /* NULL: none */
+    struct fake_plug *plug;                            /* NULL: none */
     bool open;
 };
 
-/** Pulled after `left` more writes and flushes (of all media at it): control goes to `where`, in the midst of the request. */
+/** Pulled after `left` more writes and flushes (of all media at it): control goes to `where`, in
+ * the midst of the request. */
 struct fake_plug {
     unsigned left; /* 0: not armed */
     jmp_buf where;
     uint64_t seed;
 };
 
-/** Call fn(ctx) and pull the plug at the left-th write or flush. False: it was pulled. True: fn returned before that. What fn had
- *  allocated is lost then. */
+/** Call fn(ctx) and pull the plug at the left-th write or flush. False: it was pulled. True: fn
+ * returned before that. What fn had allocated is lost then. */
 bool fake_plug_run(struct fake_plug *plug, unsigned left, void (*fn)(void *ctx), void *ctx);
 
 void fake_medium_init(struct fake_medium *m, const char *name, uint64_t size);
 void fake_medium_fini(struct fake_medium *m);
-/** The host lost power: of what was not flushed each sector is there or not. keep_all: only ring3 was killed. */
+/** The host lost power: of what was not flushed each sector is there or not. keep_all: only ring3
+ * was killed. */
 void fake_medium_crash(struct fake_medium *m, uint64_t *seed, bool keep_all);
 struct block *fake_disk_open(struct fake_medium *m);
 

@@ -254,7 +254,7 @@ static unsigned notes(void)
 {
     char name[160];
     unsigned n = 0;
-    snprintf(name, sizeof(name), "%s/ring3/locks", dir);
+    snprintf(name, sizeof(name), "%s/ring3/.locks", dir);
     DIR *d = opendir(name);
     assert_non_null(d);
     for (struct dirent *e = readdir(d); e; e = readdir(d)) {
@@ -267,7 +267,8 @@ static unsigned notes(void)
 static void test_locks(void **state)
 {
     (void)state;
-    const struct block_options web = {.vm_name = "web"}, reader = {.vm_name = "reader", .read_only = true};
+    const struct block_options web = {.vm_name = "web"},
+                               reader = {.vm_name = "reader", .read_only = true};
     char text[64];
     make(0x10000);
     pid_t child = holder(&web);

@@ -1,8 +1,10 @@
-/* Data safety: what was written before a flush that returned is there after any crash, and the legs of a mirror agree.
+/* Data safety: what was written before a flush that returned is there after any crash, and the legs
+ * of a mirror agree.
  *
- * The disk holds a few sectors that are written over and over, each time with a number that grows. After a crash a sector's number must be at least
- * the one it had at the last flush, and at most the last one begun. Two ways to crash: the plug is pulled on disks in memory, which lose
- * any part of what was not flushed; a process that writes to files is killed.
+ * The disk holds a few sectors that are written over and over, each time with a number that grows.
+ * After a crash a sector's number must be at least the one it had at the last flush, and at most
+ * the last one begun. Two ways to crash: the plug is pulled on disks in memory, which lose any part
+ * of what was not flushed; a process that writes to files is killed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,10 +66,12 @@ static int flush_slots(struct block *b, struct truth *t)
     return err;
 }
 
-/* One request. A write that fails leaves anything: its slots are written again before they count. */
+/* One request. A write that fails leaves anything: its slots are written again before they count.
+ */
 static void step(struct block *b, struct truth *t, uint64_t *seed)
 {
-    unsigned first = (unsigned)(fake_random(seed) % SLOTS), what = (unsigned)(fake_random(seed) % 8);
+    unsigned first = (unsigned)(fake_random(seed) % SLOTS),
+             what = (unsigned)(fake_random(seed) % 8);
     unsigned count = 1 + (unsigned)(fake_random(seed) % (RUN_MAX - first % RUN_MAX));
     if (what == 0) {
         assert_int_equal(flush_slots(b, t), 0);
@@ -83,8 +87,9 @@ static void check(struct block *b, struct truth *t)
         struct slot s;
         assert_int_equal(block_read_buf(b, slot_off(b, i), &s, sizeof(s)), 0);
         if (s.number < t->flushed[i] || s.number > t->begun[i] || (s.number && s.slot != i)) {
-            fail_msg("slot %u has number %llu: flushed %llu, begun %llu", i, (unsigned long long)s.number,
-                     (unsigned long long)t->flushed[i], (unsigned long long)t->begun[i]);
+            fail_msg("slot %u has number %llu: flushed %llu, begun %llu", i,
+                     (unsigned long long)s.number, (unsigned long long)t->flushed[i],
+                     (unsigned long long)t->begun[i]);
         }
         for (unsigned n = 0; n < sizeof(s.rest); n++) {
             assert_int_equal(s.rest[n], s.number & 0xff);
@@ -163,7 +168,8 @@ static void check_legs(const struct world *w, const struct block *b)
             }
             first = first ? first : (struct fake_medium *)(uintptr_t)f;
             for (unsigned s = 0; s < SLOTS; s++) {
-                assert_memory_equal(f->cache + slot_off(b, s), first->cache + slot_off(b, s), BLOCK_SECTOR);
+                assert_memory_equal(f->cache + slot_off(b, s), first->cache + slot_off(b, s),
+                                    BLOCK_SECTOR);
             }
         }
     }
@@ -175,7 +181,8 @@ static void rebuild(struct world *w, uint32_t good)
     struct block_error err;
     for (unsigned i = 0; i < w->count; i++) {
         if (!bit(good, i)) {
-            struct block *x = fake_disk_open(&w->leg[__builtin_ctz(good)]), *y = fake_disk_open(&w->leg[i]);
+            struct block *x = fake_disk_open(&w->leg[__builtin_ctz(good)]),
+                         *y = fake_disk_open(&w->leg[i]);
             if (mirror_rebuild(x, y, NULL, NULL, &err)) {
                 fail_msg("%s", err.text);
             }
@@ -312,7 +319,8 @@ static void kill_test(bool mirror)
         assert_int_equal(ftruncate(fileno(f), FILE_SIZE), 0);
         fclose(f);
     }
-    struct truth *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct truth *t =
+        mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(t != MAP_FAILED);
     unsigned long long writes = 0;
     for (unsigned i = 0; i < KILLS; i++) {

@@ -282,7 +282,8 @@ static void test_all_fail(void **state)
     assert_memory_equal(medium[0].cache, medium[1].cache, DATA);
 }
 
-/* A write that failed on all legs may have left them different: the start afterwards makes them the same. */
+/* A write that failed on all legs may have left them different: the start afterwards makes them the
+ * same. */
 static void test_all_fail_differ(void **state)
 {
     (void)state;
@@ -596,7 +597,8 @@ static void rebuild_b(void *ctx)
     must_rebuild(0, 1);
 }
 
-/* The plug is pulled at each point of a rebuild: A stays good throughout, and the rebuild can be done again. */
+/* The plug is pulled at each point of a rebuild: A stays good throughout, and the rebuild can be
+ * done again. */
 static void test_rebuild_crash(void **state)
 {
     (void)state;

@@ -98,7 +98,8 @@ static void test_parse(void **state)
     parses("nbd://host:10809/export,ro", "nbd://host:10809/export", &o);
     parses("mirror:nbd://h/x,a.qcow2,ro,bps=1g", "mirror:nbd://h/x,a.qcow2", &o);
     assert_true(o.read_only && o.bps == 1 << 30);
-    parses("stripe:64K:[mirror:a,b],[mirror:c,d],serial=s", "stripe:64K:[mirror:a,b],[mirror:c,d]", &o);
+    parses("stripe:64K:[mirror:a,b],[mirror:c,d],serial=s", "stripe:64K:[mirror:a,b],[mirror:c,d]",
+           &o);
     parses("concat:a,,b,c", "concat:a,,b,c", &o);
     parses("mirror:./ro,b", "mirror:./ro,b", &o);
 }
@@ -216,9 +217,14 @@ static void test_nested(void **state)
     assert_int_equal(buf[0], 9);
     block_close(b);
     assert_string_equal(last_report, "");
+    refused("a", &plain, "is a leg of a mirror");
+    refused("concat:a,b", &plain, "is a leg of a mirror");
+    block_close(opens("a", &(struct block_options){.read_only = true}));
+    block_close(opens("a", &(struct block_options){.format = "raw"}));
     /* a leg that is gone, while nobody knew: refused; known: reported */
     unlink("b");
-    refused("stripe:4K:[mirror:a,b],[mirror:c,d]", &plain, "b: no such file; to go on without this leg");
+    refused("stripe:4K:[mirror:a,b],[mirror:c,d]", &plain,
+            "b: no such file; to go on without this leg");
     block_close(opens("stripe:4K:[mirror:a],[mirror:c,d]", &plain));
     assert_non_null(strstr(last_report, "without some of its legs"));
     block_close(opens("stripe:4K:[mirror:a,b],[mirror:c,d]", &plain));
@@ -288,8 +294,9 @@ static void test_guest_disk(void **state)
     assert_int_equal(d.write_zeroes(d.ctx, 0, 4096, true), 0);
     assert_int_equal(d.ready_ns(d.ctx), 0);
     d.failed(d.ctx, "write", 4096, 512, -28, 3);
-    assert_string_equal(last_report, "disk a: a write of 512 bytes at 4096 failed: No space left on device; the guest gets an I/O error (3 more "
-                                     "failed before)");
+    assert_string_equal(last_report,
+                        "disk a: a write of 512 bytes at 4096 failed: No space left on device; the "
+                        "guest gets an I/O error (3 more failed before)");
     block_close(b);
 }
 

@@ -60,7 +60,8 @@ static void exercise(struct block *b, uint64_t seed)
     assert_true(b->size <= sizeof(model));
     for (unsigned round = 0; round < 400; round++) {
         uint64_t sectors = b->size / 512, first = fake_random(&seed) % sectors;
-        uint64_t count = fake_random(&seed) % min_u64(sectors - first, round % 8 ? 80 : sectors) + 1;
+        uint64_t count =
+            fake_random(&seed) % min_u64(sectors - first, round % 8 ? 80 : sectors) + 1;
         count = min_u64(count, sectors - first);
         uint64_t off = first * 512, len = count * 512, at = 0;
         unsigned n = 0;

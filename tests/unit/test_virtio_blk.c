@@ -1,4 +1,5 @@
-/* src/dev/virtio/blk.c: what the driver asks for, rightly and wrongly, and what the disk is asked for then. */
+/* src/dev/virtio/blk.c: what the driver asks for, rightly and wrongly, and what the disk is asked
+ * for then. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -99,7 +100,8 @@ static uint64_t disk_ready(void *ctx)
     return disk.ready_ns;
 }
 
-static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len, int err, uint64_t more)
+static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len, int err,
+                        uint64_t more)
 {
     (void)ctx;
     (void)off;
@@ -184,7 +186,8 @@ struct request_header {
     uint64_t sector;
 };
 
-/* Put a request into queue q as its n-th, with data of that length (out unless the device fills it). */
+/* Put a request into queue q as its n-th, with data of that length (out unless the device fills
+ * it). */
 static void offer(unsigned q, unsigned n, uint32_t type, uint64_t sector, uint32_t len, bool in)
 {
     struct fake_queue *f = &drv[q];
@@ -194,7 +197,8 @@ static void offer(unsigned q, unsigned n, uint32_t type, uint64_t sector, uint32
     *at(STATUS + n) = UNTOUCHED;
     fake_queue_set(f, first, HEAD + n * 16, 16, FAKE_NEXT, (uint16_t)(len ? first + 1 : first + 2));
     if (len != 0) {
-        fake_queue_set(f, (uint16_t)(first + 1), DATA + n * 0x10000, len, (uint16_t)(FAKE_NEXT | (in ? FAKE_IN : 0)), (uint16_t)(first + 2));
+        fake_queue_set(f, (uint16_t)(first + 1), DATA + n * 0x10000, len,
+                       (uint16_t)(FAKE_NEXT | (in ? FAKE_IN : 0)), (uint16_t)(first + 2));
     }
     fake_queue_set(f, (uint16_t)(first + 2), STATUS + n, 1, FAKE_IN, 0);
     fake_queue_offer(f, first);
@@ -230,17 +234,18 @@ static void test_config(void **state)
     assert_int_equal(regs.id, 2);
     assert_int_equal(f & 0xffffff, 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 14);
     assert_int_equal(config(0, 8), DISK / 512);
-    assert_int_equal(config(12, 4), 254);   /* seg_max */
-    assert_int_equal(config(20, 4), 512);   /* blk_size */
-    assert_int_equal(config(24, 1), 3);     /* pages of 4 KB */
-    assert_int_equal(config(28, 4), 128);   /* opt_io_size */
-    assert_int_equal(config(34, 2), 1);     /* num_queues */
+    assert_int_equal(config(12, 4), 254); /* seg_max */
+    assert_int_equal(config(20, 4), 512); /* blk_size */
+    assert_int_equal(config(24, 1), 3);   /* pages of 4 KB */
+    assert_int_equal(config(28, 4), 128); /* opt_io_size */
+    assert_int_equal(config(34, 2), 1);   /* num_queues */
     assert_true(config(36, 4) && config(40, 4) && config(44, 4) == 8);
     assert_true(config(48, 4) && config(52, 4) && config(56, 1) == 1);
     struct virtio_blk_disk d = the_disk(DISK);
     d.read_only = true;
     start(&d, 2, VIRTIO_F_VERSION_1 | 1 << 5 | 1 << 12);
-    assert_int_equal(blk.device.offered & 0xffffff, 1 << 2 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12);
+    assert_int_equal(blk.device.offered & 0xffffff,
+                     1 << 2 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12);
     assert_int_equal(config(34, 2), 2);
 }
 
@@ -487,7 +492,8 @@ static void test_batch(void **state)
     }
 }
 
-/* A slow disk: each request is given back when it is done, and after a while the thread gets to do other things. */
+/* A slow disk: each request is given back when it is done, and after a while the thread gets to do
+ * other things. */
 static void test_slice(void **state)
 {
     (void)state;

@@ -1,8 +1,9 @@
 /* Implementation of blk.h.
  *
- * Owner of struct virtio_blk: the device's thread. Requests are handled in the order of the ring, and given back in batches: after each
- * PUBLISH_NS at the latest, before anything that takes long (a flush), and when the ring is empty. After SLICE_NS the thread gets to look at
- * its other bells (a reset). A rate limit makes requests wait in the ring, for the timer.
+ * Owner of struct virtio_blk: the device's thread. Requests are handled in the order of the ring,
+ * and given back in batches: after each PUBLISH_NS at the latest, before anything that takes long
+ * (a flush), and when the ring is empty. After SLICE_NS the thread gets to look at its other bells
+ * (a reset). A rate limit makes requests wait in the ring, for the timer.
  */
 #include "dev/virtio/blk.h"
 
@@ -58,7 +59,8 @@ struct config {
     uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
     uint8_t write_zeroes_may_unmap, unused1[3];
 };
-_Static_assert(sizeof(struct config) <= VIRTIO_CONFIG_MAX && offsetof(struct config, opt_io_size) == 28 &&
+_Static_assert(sizeof(struct config) <= VIRTIO_CONFIG_MAX &&
+                   offsetof(struct config, opt_io_size) == 28 &&
                    offsetof(struct config, max_discard_sectors) == 36 &&
                    offsetof(struct config, write_zeroes_may_unmap) == 56,
                "virtio 1.2 §5.2.4");
@@ -77,7 +79,8 @@ struct range {
 
 /* ---- failures ---- */
 
-static enum request_status fail(struct virtio_blk *b, const char *what, uint64_t off, uint64_t len, int err)
+static enum request_status fail(struct virtio_blk *b, const char *what, uint64_t off, uint64_t len,
+                                int err)
 {
     uint64_t now = host_time_ns();
     virtio_count(&b->device.stat.errors, 1);
@@ -168,7 +171,8 @@ static enum request_status do_range(struct virtio_blk *b, const struct range *r,
     if (r->flags & (zeroes ? ~RANGE_UNMAP : ~0u)) {
         return S_UNSUPP;
     }
-    if (r->sectors > (zeroes ? ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX) || !in_range(b, r->sector, len)) {
+    if (r->sectors > (zeroes ? ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX) ||
+        !in_range(b, r->sector, len)) {
         return refuse(b);
     }
     int err = zeroes ? b->disk.write_zeroes(b->disk.ctx, off, len, r->flags & RANGE_UNMAP)
@@ -224,11 +228,13 @@ static bool takes_long(const struct header *h)
     return h->type == T_FLUSH || h->type == T_DISCARD || h->type == T_WRITE_ZEROES;
 }
 
-/* Handle the request in b->chain and give it back. False: it is not one, and the device is broken. */
+/* Handle the request in b->chain and give it back. False: it is not one, and the device is broken.
+ */
 static bool handle(struct virtio_blk *b, unsigned q, struct batch *batch)
 {
     struct header h;
-    if (b->chain.in_len == 0 || b->chain.in_len > UINT32_MAX || !virtq_copy_out(&b->chain, 0, &h, sizeof(h))) {
+    if (b->chain.in_len == 0 || b->chain.in_len > UINT32_MAX ||
+        !virtq_copy_out(&b->chain, 0, &h, sizeof(h))) {
         virtio_device_break(&b->device, "a block request without header or status");
         return false;
     }
@@ -249,7 +255,8 @@ static void timer_fired(void *arg)
 {
     struct virtio_blk *b = arg;
     for (unsigned q = 0; q < b->device.queue_count; q++) {
-        virtio_device_kick(&b->device, q); /* which knows whether the device runs and the queue is there */
+        /* It knows whether the device runs and the queue is there. */
+        virtio_device_kick(&b->device, q);
     }
 }
 
@@ -273,7 +280,8 @@ static void blk_kick(struct virtio_device *d, unsigned q)
     struct virtio_blk *b = d->state;
     uint64_t now = host_time_ns();
     struct batch batch = {.began_ns = now, .published_ns = now};
-    while (may_go_on(b, q, &batch, now) && virtio_device_pop(d, q, &b->chain) && handle(b, q, &batch)) {
+    while (may_go_on(b, q, &batch, now) && virtio_device_pop(d, q, &b->chain) &&
+           handle(b, q, &batch)) {
         now = host_time_ns();
         if (now - batch.published_ns >= PUBLISH_NS) {
             publish(b, q, &batch);
@@ -302,8 +310,8 @@ static void blk_stop(struct virtio_device *d)
 
 static const struct virtio_ops blk_ops = {.start = blk_start, .stop = blk_stop, .kick = blk_kick};
 
-void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram, unsigned slot,
-                     unsigned queues, const struct virtio_blk_disk *disk)
+void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram,
+                     unsigned slot, unsigned queues, const struct virtio_blk_disk *disk)
 {
     uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
     features |= disk->read_only ? F_RO : F_DISCARD | F_WRITE_ZEROES;
@@ -324,8 +332,8 @@ void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struc
         .write_zeroes_may_unmap = 1,
     };
     *b = (struct virtio_blk){.disk = *disk};
-    virtio_device_init(&b->device, regs, ram, slot, VIRTIO_ID_BLOCK, queues, features, &config, sizeof(config),
-                       &blk_ops, b);
+    virtio_device_init(&b->device, regs, ram, slot, VIRTIO_ID_BLOCK, queues, features, &config,
+                       sizeof(config), &blk_ops, b);
 }
 
 void virtio_blk_set_timer(struct virtio_blk *b, const struct virtio_blk_timer *timer)

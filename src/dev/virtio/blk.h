@@ -1,9 +1,11 @@
 /* The virtio block device: virtio 1.2 §5.2 "Block Device".
  *
- * It turns the driver's requests into calls of struct virtio_blk_disk, one after the other, in the device's thread. What it needs of the
- * host are the functions in that struct (block/guest_disk.h fills them for struct block) and the thread's timer.
- * Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH, DISCARD, WRITE_ZEROES, RO, MQ when there are several queues. A driver that does not negotiate
- * FLUSH gets a flush with each write (§5.2.6.2). A failing disk gives VIRTIO_BLK_S_IOERR, is counted and reported; the machine goes on.
+ * It turns the driver's requests into calls of struct virtio_blk_disk, one after the other, in the
+ * device's thread. What it needs of the host are the functions in that struct (block/guest_disk.h
+ * fills them for struct block) and the thread's timer. Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH,
+ * DISCARD, WRITE_ZEROES, RO, MQ when there are several queues. A driver that does not negotiate
+ * FLUSH gets a flush with each write (§5.2.6.2). A failing disk gives VIRTIO_BLK_S_IOERR, is
+ * counted and reported; the machine goes on.
  */
 #ifndef DEV_VIRTIO_BLK_H
 #define DEV_VIRTIO_BLK_H
@@ -13,8 +15,8 @@
 #define VIRTIO_BLK_ID_LEN 20u
 #define VIRTIO_BLK_SECTOR 512u
 
-/* A disk as the device sees it. Offsets and lengths are bytes, multiples of 512, within size. All calls come from the device's thread; 0 or a
- * negative errno. */
+/* A disk as the device sees it. Offsets and lengths are bytes, multiples of 512, within size. All
+ * calls come from the device's thread; 0 or a negative errno. */
 struct virtio_blk_disk {
     void *ctx;
     uint64_t size;    /* bytes, a multiple of 512 */
@@ -28,12 +30,13 @@ struct virtio_blk_disk {
     int (*write_zeroes)(void *ctx, uint64_t off, uint64_t len, bool unmap);
     /** Host time from which on the next request is welcome (a rate limit). NULL: always. */
     uint64_t (*ready_ns)(void *ctx);
-    /** A request failed with err, and the guest was told. `more`: how many failed since the last call, which were not reported. At
-     *  most one call in 10 s. NULL: nobody wants to know. */
+    /** A request failed with err, and the guest was told. `more`: how many failed since the last
+     * call, which were not reported. At most one call in 10 s. NULL: nobody wants to know. */
     void (*failed)(void *ctx, const char *what, uint64_t off, uint64_t len, int err, uint64_t more);
 };
 
-/** Call fn(arg) in the device's thread at host time when_ns, 0: never. One at a time (io_thread_timer). */
+/** Call fn(arg) in the device's thread at host time when_ns, 0: never. One at a time
+ * (io_thread_timer). */
 struct virtio_blk_timer {
     void (*set)(void *ctx, uint64_t when_ns, void (*fn)(void *arg), void *arg);
     void *ctx;
@@ -42,16 +45,17 @@ struct virtio_blk_timer {
 struct virtio_blk {
     struct virtio_device device; /* its slot, stat and so on */
     struct virtio_blk_disk disk;
-    struct virtio_blk_timer timer; /* set NULL: none; then ready_ns is not looked at */
+    struct virtio_blk_timer timer;    /* set NULL: none; then ready_ns is not looked at */
     uint64_t reported_ns, unreported; /* failures */
     struct virtq_chain chain;         /* the request at hand */
     struct io_vec data[VIRTQ_SEGMENTS_MAX];
 };
 
-/** Make b the device of the register file regs (zeroed, in the arena). queues: 1..VIRTIO_QUEUES_MAX. *disk is copied; what it points
- *  to must live as long as b. Before the machine runs. */
-void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram, unsigned slot,
-                     unsigned queues, const struct virtio_blk_disk *disk);
+/** Make b the device of the register file regs (zeroed, in the arena).
+ * queues: 1..VIRTIO_QUEUES_MAX. *disk is copied; what it points to must live as long as b. Before
+ * the machine runs. */
+void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram,
+                     unsigned slot, unsigned queues, const struct virtio_blk_disk *disk);
 /** Set the timer of the device's thread: before the thread starts. */
 void virtio_blk_set_timer(struct virtio_blk *b, const struct virtio_blk_timer *timer);
 

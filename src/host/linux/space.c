@@ -29,6 +29,7 @@
 #define HWCAP2_FSGSBASE (1u << 1)
 #define ARCH_SET_CPUID 0x1012
 #define TLS_FIRST 12
+#define QUEUE_ROOM (SPACE_OWN_MAX + 2) /* kept free, for one more and to empty the space first */
 #define PROT_FLAGS_MAP (MAP_SHARED | MAP_FIXED | MAP_POPULATE)
 
 static struct space_host *hosts[VM_MAX_CPUS]; /* of this task: one vCPU each */
@@ -79,7 +80,7 @@ static int host_init(struct space_host *h, struct vcpu *v)
 {
     h->vcpu = v;
     h->kicked = host_kick_flag(v);
-    h->base = SPACE_BASE;
+    h->base = space_home_base(0);
     h->ram_fd = v->vm->ram.fd;
     h->ram_size = v->vm->ram.size;
     h->lowest_gva = lowest_gva();
@@ -103,7 +104,7 @@ static int probe_from(struct space_host *h, struct vcpu *v, uint64_t rip, struct
     static volatile int never;
     struct space_regs regs = {.rip = rip, .rflags = RFLAGS_FIXED, .cs = 0x33, .ss = 0x2b};
     struct space *s;
-    int err = host_space_create(v, &s);
+    int err = host_space_create(v, 0, &s);
     if (err) {
         return err;
     }
@@ -181,17 +182,31 @@ static int stop(struct space *s)
     return space_gate_finish(s);
 }
 
-/** A process from the pool, or NULL. */
-static struct space *pool_take(struct space_host *h)
+/** Take a process with that home (or with another one, if `other`) out of the pool, as it is.
+ * NULL: none. */
+static struct space *pool_remove(struct space_host *h, unsigned home, bool other)
 {
-    while (h->pool) {
-        struct space *s = h->pool;
-        h->pool = s->next;
-        h->pool_count--;
+    for (struct space **at = &h->pool; *at; at = &(*at)->next) {
+        struct space *s = *at;
+        if ((s->home != home) == other) {
+            *at = s->next;
+            h->pool_count--;
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/** A process with that home from the pool, or NULL. */
+static struct space *pool_take(struct space_host *h, unsigned home)
+{
+    struct space *s;
+    while ((s = pool_remove(h, home, false))) {
         int err = s->emptying ? space_gate_finish(s) : 0;
         s->emptying = false;
         if (!err) {
             space_frame_renew(s);
+            memset(s->desk, 0, 3 * sizeof(struct user_desc));
             s->tls_valid = 0;
             s->streak = 0;
             return s;
@@ -201,26 +216,45 @@ static struct space *pool_take(struct space_host *h)
     return NULL;
 }
 
-int host_space_create(struct vcpu *v, struct space **out)
+/** A free slot, if need be that of a process in the pool, or NULL. */
+static struct space *slot_take(struct space_host *h, unsigned home)
 {
-    struct space_host *h = hosts[v->index];
-    *out = NULL;
-    if (!h) {
-        return -ENXIO;
-    }
-    struct space *s = pool_take(h);
-    for (unsigned i = 0; !s && i < h->slot_count; i++) {
+    for (unsigned i = 0; i < h->slot_count; i++) {
         if (h->space[i].state == SPACE_FREE) {
-            s = &h->space[i];
-            int err = space_zygote_fork(s);
-            if (err) {
-                s->state = SPACE_FREE;
-                return err;
-            }
+            return &h->space[i];
         }
     }
+    struct space *s = pool_remove(h, home, true);
+    if (s) {
+        space_kill(s);
+    }
+    return s;
+}
+
+int host_space_create(struct vcpu *v, unsigned home, struct space **out)
+{
+    struct space_host *h = hosts[v->index];
+    struct space_range own[SPACE_OWN_MAX];
+    *out = NULL;
+    if (!h || host_space_home(home, own) < 0) {
+        return h ? -EINVAL : -ENXIO;
+    }
+    struct space *s = pool_take(h, home);
+    if (s) {
+        *out = s;
+        return 0;
+    }
+    s = slot_take(h, home);
+    if (!s) {
+        return -EAGAIN;
+    }
+    int err = space_zygote_fork(s, home);
+    if (err) {
+        s->state = SPACE_FREE;
+        return err;
+    }
     *out = s;
-    return s ? 0 : -EAGAIN;
+    return 0;
 }
 
 /** Have a parked thread drop everything guest-like, without waiting for it, and keep it. */
@@ -240,12 +274,23 @@ static void pool_put(struct space *s)
     h->pool_count++;
 }
 
+/** Whether the pool has room for a process with that home; those with others make place. */
+static bool pool_room(struct space_host *h, unsigned home)
+{
+    struct space *old = h->pool_count < POOL_MAX ? NULL : pool_remove(h, home, true);
+    if (old) {
+        space_kill(old);
+        old->state = SPACE_FREE;
+    }
+    return h->pool_count < POOL_MAX;
+}
+
 void host_space_destroy(struct space *s)
 {
     if (s->state == SPACE_STOPPED || s->state == SPACE_PARKED) {
         s->op_count = 0; /* nobody will see its effect */
         s->op_pages = 0;
-        if (s->host->pool_count < POOL_MAX && stop(s) == 0) {
+        if (pool_room(s->host, s->home) && stop(s) == 0) {
             pool_put(s);
             return;
         }
@@ -265,9 +310,10 @@ void space_queue_put(struct space *s, const struct space_op *op)
 
 void space_queue_empty(struct space *s)
 {
-    uint64_t base = s->host->base, end = base + SPACE_RESERVED;
-    space_queue_put(s, &(struct space_op){.nr = SYS_munmap, .addr = 0, .len = base});
-    space_queue_put(s, &(struct space_op){.nr = SYS_munmap, .addr = end, .len = USER_END - end});
+    uint64_t from = 0;
+    for (struct space_range part; space_home_skip(s, &from, USER_END, &part);) {
+        space_queue_put(s, &(struct space_op){.nr = SYS_munmap, .addr = part.gva, .len = part.len});
+    }
 }
 
 /** Queue op, in one with the last if it continues that. 0 or -ESRCH. */
@@ -282,7 +328,7 @@ static int queue(struct space *s, const struct space_op *op)
         (op->nr != SYS_mmap || last->off + last->len == op->off)) {
         last->len += op->len;
     } else {
-        int err = s->op_count + 4 > SPACE_OPS_MAX ? host_space_park(s) : 0;
+        int err = s->op_count + QUEUE_ROOM > SPACE_OPS_MAX ? host_space_park(s) : 0;
         if (err) {
             return err;
         }
@@ -295,12 +341,11 @@ static int queue(struct space *s, const struct space_op *op)
 /** Whether guest pages can be at [gva, +len). 0, -EINVAL or -EADDRINUSE. */
 static int range_check(const struct space *s, uint64_t gva, uint64_t len)
 {
-    uint64_t base = s->host->base;
     if ((gva | len) & PAGE_MASK || !len || len > USER_END || gva > USER_END - len ||
         gva < s->host->lowest_gva) {
         return -EINVAL;
     }
-    return gva < base + SPACE_RESERVED && gva + len > base ? -EADDRINUSE : 0;
+    return space_home_touched(s, gva, len) ? -EADDRINUSE : 0;
 }
 
 static uint32_t host_prot(unsigned prot)
@@ -336,17 +381,14 @@ int host_space_protect(struct space *s, uint64_t gva, uint64_t len, unsigned pro
 
 int host_space_unmap(struct space *s, uint64_t gva, uint64_t len)
 {
-    uint64_t base = s->host->base, end = base + SPACE_RESERVED;
     int err = range_check(s, gva, len);
     if (err != -EADDRINUSE) {
         return err ? err : queue(s, &(struct space_op){.nr = SYS_munmap, .addr = gva, .len = len});
     }
-    err = 0; /* guest pages can only be on either side of the stub */
-    if (gva < base) {
-        err = host_space_unmap(s, gva, base - gva);
-    }
-    if (!err && gva + len > end) {
-        err = host_space_unmap(s, end, gva + len - end);
+    err = 0;
+    uint64_t from = gva;
+    for (struct space_range part; !err && space_home_skip(s, &from, gva + len, &part);) {
+        err = queue(s, &(struct space_op){.nr = SYS_munmap, .addr = part.gva, .len = part.len});
     }
     return err;
 }
@@ -364,7 +406,7 @@ int host_space_empty(struct space *s)
             s->ops[s->op_count++] = s->ops[i];
         }
     }
-    int err = s->op_count + 4 > SPACE_OPS_MAX ? host_space_park(s) : 0;
+    int err = s->op_count + QUEUE_ROOM > SPACE_OPS_MAX ? host_space_park(s) : 0;
     if (!err) {
         space_queue_empty(s);
     }
@@ -402,13 +444,13 @@ int host_space_set_tls(struct space *s, unsigned idx, uint64_t descriptor)
     if (idx > 2 || !tls_descriptor(&d, idx, descriptor)) {
         return -EINVAL;
     }
-    if (!s->host->int80_works) {
+    if (!s->host->int80_works || !s->desk_gva) {
         return descriptor ? -ENOTSUP : 0;
     }
-    _Static_assert(sizeof(d) == 16, "fits addr and len");
-    memcpy(&op, &d, sizeof(d));
+    op.addr = s->desk_gva + idx * sizeof(d);
     int err = queue(s, &op);
     if (!err) {
+        memcpy(s->desk + idx * sizeof(d), &d, sizeof(d)); /* also for what was queued before */
         s->tls_valid =
             (uint8_t)((s->tls_valid & ~(1u << idx)) | (uint32_t)(d.seg_not_present == 0) << idx);
     }

@@ -46,7 +46,7 @@ static struct space_frame *frame_of(struct space *s)
 /** Find the frame and the XSAVE image of a reported event. False: nonsense. */
 static bool frame_take(struct space *s)
 {
-    uint64_t alt = s->host->base + SPACE_ALT, size = s->host->alt_size;
+    uint64_t alt = s->base + SPACE_ALT, size = s->host->alt_size;
     uint64_t off = once(&s->sh->frame) - alt;
     if (off > size - sizeof(struct space_frame) || off % 8) {
         return false;
@@ -93,7 +93,7 @@ void space_frame_renew(struct space *s)
     s->frame_off = b->frame_off;
     s->fp_off = b->fp_off;
     s->fp_len = b->fp_len;
-    frame_of(s)->fpstate = s->host->base + SPACE_ALT + b->fp_off;
+    frame_of(s)->fpstate = s->base + SPACE_ALT + b->fp_off;
     memcpy(s->alt + b->fp_off, &fcw, sizeof(fcw));
     memcpy(s->alt + b->fp_off + 24, &mxcsr, sizeof(mxcsr));
     memcpy(s->alt + b->fp_off + FP_SW, b->fp_sw, sizeof(b->fp_sw));
@@ -175,7 +175,7 @@ int space_regs_write(struct space *s, const struct space_regs *r)
     s->sh->es = r->es;
     s->sh->fs = r->fs;
     s->sh->gs = r->gs;
-    s->ctl->frame = s->host->base + SPACE_ALT + s->frame_off;
+    s->ctl->frame = s->base + SPACE_ALT + s->frame_off;
     return 0;
 }
 

@@ -34,8 +34,15 @@ struct space {
     struct space_op *ops;
     struct space_sh *sh;
     uint8_t *alt;
+    uint8_t *desk;
     uint64_t slot_off;
     int gate_fd;
+
+    unsigned home;                         /* of the process, with what follows from it: */
+    struct space_range own[SPACE_OWN_MAX]; /* no guest page can be there; own_count */
+    unsigned own_count;
+    uint64_t base;     /* of the stub */
+    uint64_t desk_gva; /* 0: none */
 
     enum space_state state;
     pid_t pid;
@@ -69,7 +76,7 @@ struct space_birth {
 struct space_host {
     const struct vcpu *vcpu;
     volatile int *kicked;
-    uint64_t base; /* of the stub, in spaces */
+    uint64_t base; /* of the stub in the zygote: home 0's */
     int ram_fd;
     uint64_t ram_size;
     uint64_t lowest_gva; /* the host maps nothing below */
@@ -108,8 +115,8 @@ struct space_host {
 };
 
 /* The stub's code and places in it: space_stub.S */
-extern const uint8_t stub_start[], stub_end[], stub_zygote[], stub_probe[], stub_low[], stub_high[],
-    stub_handler[], stub_gate[];
+extern const uint8_t stub_start[], stub_end[], stub_zygote[], stub_serve[], stub_script[],
+    stub_birth[], stub_probe[], stub_low[], stub_high[], stub_handler[], stub_gate[];
 extern const uint8_t stub_ip_yield[], stub_ip_wait[], stub_ip_wake[], stub_ip_wake_again[],
     stub_ip_exit[];
 extern const uint8_t stub_ip_get[], stub_ip_op[], stub_ip_tls[], stub_ip_done[];
@@ -119,6 +126,24 @@ static inline uint64_t stub_at(uint64_t base, const uint8_t *place)
 {
     return base + ((uintptr_t)place - (uintptr_t)stub_start);
 }
+
+/** A pointer for a space's own use. */
+static inline void *space_pointer(uint64_t gva)
+{
+    return (void *)(uintptr_t)gva;
+}
+
+/* ---- space_home.c ---- */
+
+/** Let the process of s, which is to be made, have that home (which exists). */
+void space_home_set(struct space *s, unsigned home);
+/** Where the stub of a home is. */
+uint64_t space_home_base(unsigned home);
+/** Whether any of [gva, +len) is in the home of s. */
+bool space_home_touched(const struct space *s, uint64_t gva, uint64_t len);
+/** The first part of [*from, to) that is not in the home of s to *part, and *from moved to its end.
+ * False: there is none. */
+bool space_home_skip(const struct space *s, uint64_t *from, uint64_t to, struct space_range *part);
 
 /* ---- space_seccomp.c ---- */
 
@@ -134,15 +159,34 @@ struct space_filter_facts {
  * length. */
 unsigned space_filter_build(struct sock_filter *prog, const struct space_filter_facts *facts);
 
+/* ---- space_script.c ---- */
+
+/** The kernel's struct sigaction. */
+struct space_sigaction {
+    uint64_t handler, flags, restorer, mask;
+};
+#define SPACE_SIGNALS 7
+extern const int space_signals[SPACE_SIGNALS]; /* those that are events, or kicks */
+/** What they do where the stub is at base. */
+struct space_sigaction space_sigaction(uint64_t base);
+
+/** Write the zygote's script: drop all memory but its two pages, then serve. */
+void space_script_zygote(struct space_host *h);
+/** Write to its slot what the child that becomes s does before its birth. task: whose child it has
+ * to be. */
+void space_script_child(struct space *s, pid_t task);
+/** Wipe that. */
+void space_script_wipe(struct space *s);
+
 /* ---- space_zygote.c ---- */
 
 /** Make the slots' memory and gates, and fork the zygote. 0 or -errno; space_zygote_stop undoes
  * half of it, too, and kills all spaces. */
 int space_zygote_start(struct space_host *h) MUST_CHECK;
 void space_zygote_stop(struct space_host *h);
-/** Have the zygote fork the process of s, whose slot is free, and see it through its birth: it is
- * PARKED then, without guest pages. 0 or -errno (nothing left of it). */
-int space_zygote_fork(struct space *s) MUST_CHECK;
+/** Have the zygote fork the process of s, whose slot is free, with that home, and see it through
+ * its birth: it is PARKED then, without guest pages. 0 or -errno (nothing left of it). */
+int space_zygote_fork(struct space *s, unsigned home) MUST_CHECK;
 
 /* ---- space_run.c ---- */
 
@@ -183,7 +227,8 @@ void space_frame_renew(struct space *s);
 
 /** Put operation op at the end of the queue, whatever it does to the limits. The queue has room. */
 void space_queue_put(struct space *s, const struct space_op *op);
-/** Queue the operations that drop every guest page and mapping. The queue has room for two. */
+/** Queue the operations that drop every guest page and mapping: one more than the home has ranges.
+ * The queue has room for them. */
 void space_queue_empty(struct space *s);
 
 #endif

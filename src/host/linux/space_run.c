@@ -320,7 +320,7 @@ static bool queue_repair(struct space *s, uint32_t done, int32_t error)
         return false;
     }
     s->retried = true;
-    memmove(s->ops + 2, failed, left * sizeof(*failed)); /* queue() left room */
+    memmove(s->ops + s->own_count + 1, failed, left * sizeof(*failed)); /* queue() left room */
     s->op_count = 0;
     space_queue_empty(s);
     s->op_count += left;

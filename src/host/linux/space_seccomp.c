@@ -76,7 +76,7 @@ static void site_close(struct builder *b, unsigned start)
 static void outside_is_event(struct builder *b, uint64_t base)
 {
     load(b, FIELD(instruction_pointer) + 4);
-    emit(b, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 0);
+    emit(b, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, (uint32_t)(base >> 32));
     verdict(b, SECCOMP_RET_TRAP);
     load(b, FIELD(instruction_pointer));
     emit(b, BPF_JMP | BPF_JGE | BPF_K, 0, 1, (uint32_t)stub_at(base, stub_low));

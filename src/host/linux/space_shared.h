@@ -1,17 +1,18 @@
 /* What a space and its vCPU task share: the layout of the stub's pages, for C and for the stub's
  * assembly.
  *
- * A space holds, in SPACE_RESERVED bytes from a base below 4 GB (32-bit code must reach it) that
- * programs do not use: code  R X  the stub: handler, gate, and the zygote's code          same page
- * in all spaces ctl   R    commands and mapping operations                          the vCPU task
- * writes them sh    R W  what the stub tells the task; any of it may be a lie     guest user code
- * can write it, too alt   R W  the alternate signal stack: the frame lives here         as sh Each
- * space has a slot of SLOT_SIZE bytes in one memory object with ctl, sh and alt.
+ * A space holds, in SPACE_RESERVED bytes from its base (space_home.c):
+ *   code  R X  the stub: handler, gate, and the zygote's code; the same page in all spaces
+ *   ctl   R    commands and mapping operations; the vCPU task writes them
+ *   sh    R W  what the stub tells the task; any of it may be a lie: guest user code can write it
+ *   alt   R W  the alternate signal stack, as sh: the frame lives here
+ * and elsewhere, below 4 GB, unless its home has none:
+ *   desk  R    TLS descriptors, for a system call with a 32-bit pointer; the vCPU task writes them
+ * Each space has a slot of SLOT_SIZE bytes in one memory object with ctl, sh, alt and desk.
  */
 #ifndef HOST_LINUX_SPACE_SHARED_H
 #define HOST_LINUX_SPACE_SHARED_H
 
-#define SPACE_BASE 0x100000 /* the first (so far only) place of a stub */
 #define SPACE_RESERVED 0x40000
 
 /* Offsets from the base. */
@@ -29,7 +30,9 @@
 #define SLOT_CTL 0
 #define SLOT_SH SPACE_CTL_SIZE
 #define SLOT_ALT (SLOT_SH + SPACE_SH_SIZE)
-#define SLOT_SIZE (SLOT_ALT + SPACE_ALT_SIZE)
+#define SLOT_DESK (SLOT_ALT + SPACE_ALT_SIZE)
+#define SPACE_DESK_SIZE 0x1000
+#define SLOT_SIZE (SLOT_DESK + SPACE_DESK_SIZE)
 
 /* struct space_ctl */
 #define CTL_SEQ 0
@@ -63,7 +66,7 @@
 #define SPACE_CMD_GATE 2     /* carry out the operations, then wait inside */
 #define SPACE_CMD_GATE_RUN 3 /* carry out the operations; if all went well, leave the handler */
 
-/* struct space_op; number SPACE_OP_TLS: addr and len hold a struct user_desc */
+/* struct space_op; number SPACE_OP_TLS: addr is that of a struct user_desc on the desk */
 #define OP_ADDR 0
 #define OP_LEN 8
 #define OP_OFF 16
@@ -100,12 +103,13 @@
 #define ZP_SLOT_OFF 16
 #define ZP_SCRIPT 64
 
-/* A script: entries of 64 bytes, system calls carried out in order; NR_END ends it. */
+/* A script: entries of 64 bytes, system calls carried out in order, up to an entry NR_GO, whose
+ * arguments are where the code goes on and the next script's address. */
 #define SCRIPT_NR 0
 #define SCRIPT_ARGS 8
 #define SCRIPT_WANT 56 /* SCRIPT_ANY: any result; SCRIPT_OK: no error; else exactly this one */
 #define SCRIPT_SIZE 64
-#define SCRIPT_NR_END -1
+#define SCRIPT_NR_GO -1
 #define SCRIPT_OK -1
 #define SCRIPT_ANY -2
 

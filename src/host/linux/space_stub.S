@@ -37,7 +37,7 @@
 
         .section .rodata.space_stub, "a"
         .balign 4096
-        .globl stub_start, stub_end, stub_zygote, stub_probe
+        .globl stub_start, stub_end, stub_zygote, stub_serve, stub_script, stub_birth, stub_probe
         .globl stub_low, stub_high, stub_handler, stub_gate
         .globl stub_ip_yield, stub_ip_wait, stub_ip_wake, stub_ip_wake_again, stub_ip_exit
         .globl stub_ip_get, stub_ip_op, stub_ip_tls, stub_ip_done
@@ -49,12 +49,13 @@ stub_start:
 
 /* ---- the zygote, and a child's first steps. Later, calls from here are events ---- */
 
-/* The zygote's life: carry out the script in its page, then fork a child for every request. */
+/* The zygote's life: carry out the script in its page, which goes on at stub_serve: fork a child
+ * for every request. */
 stub_zygote:
         lea     ZP(SCRIPT), %r12
-        lea     1f(%rip), %r13
-        jmp     script
-1:      mov     ZP(DONE), %edx
+        jmp     stub_script
+stub_serve:
+        mov     ZP(DONE), %edx
         cmp     ZP(REQUEST), %edx
         jne     2f
         lea     ZP(REQUEST), %rdi
@@ -62,7 +63,7 @@ stub_zygote:
         xor     %r10d, %r10d
         mov     $SYS_futex, %eax
         syscall
-        jmp     1b
+        jmp     stub_serve
 2:      mov     $CHILD_FLAGS, %edi
         xor     %esi, %esi
         xor     %edx, %edx
@@ -79,9 +80,10 @@ stub_zygote:
         mov     $1, %edx
         mov     $SYS_futex, %eax
         syscall
-        jmp     1b
+        jmp     stub_serve
 
-/* A child maps its ctl, where its own script stands, and ends in an event, its birth. */
+/* A child maps its ctl, where its own script stands, which ends in an event, its birth. A child
+ * with another home moves there by the script: into this same code at its new place. */
 child:
         lea     ctl(%rip), %rdi
         mov     $SPACE_CTL_SIZE, %esi
@@ -94,8 +96,7 @@ child:
         cmp     $-4095, %rax
         jae     quit
         lea     ops(%rip), %r12
-        lea     birth(%rip), %r13
-script:
+stub_script:
         mov     SCRIPT_NR(%r12), %rax
         test    %rax, %rax
         js      3f
@@ -109,20 +110,23 @@ script:
         mov     SCRIPT_WANT(%r12), %rcx
         add     $SCRIPT_SIZE, %r12
         cmp     $SCRIPT_ANY, %rcx
-        je      script
+        je      stub_script
         cmp     $SCRIPT_OK, %rcx
         je      1f
         cmp     %rcx, %rax
         jne     quit
-        jmp     script
+        jmp     stub_script
 1:      cmp     $-4095, %rax
-        jb      script
+        jb      stub_script
 quit:   mov     $SYS_exit_group, %eax
         mov     $1, %edi
         syscall
         ud2
-3:      jmp     *%r13
-birth:  int3
+3:      mov     SCRIPT_ARGS(%r12), %rax
+        mov     SCRIPT_ARGS+8(%r12), %r12
+        jmp     *%rax
+stub_birth:
+        int3
         ud2
 
 /* Guest code by which the task learns whether this host's kernel has 32-bit system calls. */
@@ -243,7 +247,7 @@ stub_ip_get:
         syscall
 stub_ip_op:
         jmp     4f
-2:      mov     %ebp, %ebx              /* the stub is below 4 GB */
+2:      mov     OP_ADDR(%rbp), %ebx     /* on the desk, which is below 4 GB */
         mov     %r13, %rcx
         shr     $32, %rcx
         mov     %r14, %rdx

@@ -2,9 +2,8 @@
  *
  * Forked once from the vCPU task, it throws away everything but the stub's page and its own, and
  * then runs the stub's code (space_stub.S): it forks a child for each request. A child carries out
- * a script of system calls that the task wrote into its slot; the last one installs the filter with
- * the child's own random token; then it stops in a first event, its birth. No guest page is mapped
- * until then, so nothing untrusted can have read the filter program, which is wiped after it.
+ * a script of system calls that the task wrote into its slot (space_script.c), then it stops in a
+ * first event, its birth. No guest page is mapped until then.
  *
  * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit
  * signal is the kick signal, so that a task that waits for one wakes up. They share one table of
@@ -19,9 +18,7 @@
 #include "vm/vm.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/futex.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,24 +36,15 @@
 #define SLOTS_ADDR 0xc00000000ull
 #define SLOTS_MAX 256
 #define SLOTS_MIN 8
-#define SPARE_FDS 32 /* left for the rest of the task */
-#define USER_END 0x7ffffffff000ull
-#define KICK_SIGNAL SIGUSR1 /* space_stub.S */
+#define SPARE_FDS 32        /* left for the rest of the task */
 #define EXIT_SIGNAL SIGUSR2 /* the task's kick */
-#define SA_RESTORER 0x04000000
 #define KERNEL_SIGNALS 64
 #define BIRTH_NS 5000000000ull /* for a fork, on a busy host */
 #define BIRTH_LOOK_NS 100000000ull
-#define SCRIPT_PROGRAM 0x800   /* in ops: the filter, after the child's script */
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
-
-/** The kernel's struct sigaction. */
-struct kernel_sigaction {
-    uint64_t handler, flags, restorer, mask;
-};
 
 static uint64_t now_ns(void)
 {
@@ -128,6 +116,7 @@ static int slots_create(struct space_host *h)
         s->ops = (void *)(slot + SLOT_CTL + (SPACE_OPS - SPACE_CTL));
         s->sh = (void *)(slot + SLOT_SH);
         s->alt = slot + SLOT_ALT;
+        s->desk = slot + SLOT_DESK;
         s->pidfd = -1;
     }
     return 0;
@@ -201,27 +190,18 @@ static void close_others(int *keep, unsigned count)
     must(syscall(SYS_close_range, from, ~0u, 0));
 }
 
-/** An address in another process. */
-static void *at_address(uint64_t hva)
-{
-    return (void *)(uintptr_t)hva;
-}
-
 static void signals_set(const struct space_host *h)
 {
-    static const int events[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, KICK_SIGNAL};
     uint64_t none = 0;
     for (int sig = 1; sig <= KERNEL_SIGNALS; sig++) {
-        struct kernel_sigaction sa = {.handler = 0};
+        struct space_sigaction sa = {.handler = 0};
         syscall(SYS_rt_sigaction, sig, &sa, NULL, sizeof(sa.mask)); /* two cannot be set */
     }
-    for (unsigned i = 0; i < ARRAY_LEN(events); i++) {
-        struct kernel_sigaction sa = {.handler = stub_at(h->base, stub_handler),
-                                      .restorer = stub_at(h->base, stub_handler)};
-        sa.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER;
-        must(syscall(SYS_rt_sigaction, events[i], &sa, NULL, sizeof(sa.mask)));
+    for (unsigned i = 0; i < SPACE_SIGNALS; i++) {
+        struct space_sigaction sa = space_sigaction(h->base);
+        must(syscall(SYS_rt_sigaction, space_signals[i], &sa, NULL, sizeof(sa.mask)));
     }
-    stack_t stack = {.ss_sp = at_address(h->base + SPACE_ALT), .ss_size = h->alt_size};
+    stack_t stack = {.ss_sp = space_pointer(h->base + SPACE_ALT), .ss_size = h->alt_size};
     must(syscall(SYS_sigaltstack, &stack, NULL));
     must(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)));
 }
@@ -243,8 +223,9 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     prctl(PR_SET_NAME, "ring3-space");
     const int map = MAP_SHARED | MAP_FIXED;
-    void *code = mmap(at_address(h->base), SPACE_CODE_SIZE, PROT_READ | PROT_EXEC, map, code_fd, 0);
-    void *page = mmap(at_address(h->base + SPACE_ZYGOTE), PAGE_SIZE, PROT_READ | PROT_WRITE, map,
+    void *code =
+        mmap(space_pointer(h->base), SPACE_CODE_SIZE, PROT_READ | PROT_EXEC, map, code_fd, 0);
+    void *page = mmap(space_pointer(h->base + SPACE_ZYGOTE), PAGE_SIZE, PROT_READ | PROT_WRITE, map,
                       h->slots_fd, (off_t)((size_t)h->slot_count * SLOT_SIZE));
     if (code == MAP_FAILED || page == MAP_FAILED) {
         zygote_fail();
@@ -261,21 +242,6 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
 }
 
 /* ---- starting it ---- */
-
-/** The zygote's script: drop all memory but the two pages. */
-static void zygote_script(struct space_host *h)
-{
-    uint64_t code_end = h->base + SPACE_CODE_SIZE, page = h->base + SPACE_ZYGOTE,
-             page_end = page + PAGE_SIZE;
-    const struct space_script script[] = {
-        {SYS_munmap, {0, h->base}, 0},
-        {SYS_munmap, {code_end, page - code_end}, 0},
-        {SYS_munmap, {page_end, USER_END - page_end}, 0},
-        {SCRIPT_NR_END, {0}, 0},
-    };
-    memcpy((uint8_t *)h->zygote + ZP_SCRIPT, script, sizeof(script));
-    h->zygote->slots_fd = (uint32_t)h->slots_fd;
-}
 
 static int code_create(void)
 {
@@ -299,7 +265,7 @@ int space_zygote_start(struct space_host *h)
     if (code_fd < 0) {
         return -errno;
     }
-    zygote_script(h);
+    space_script_zygote(h);
     pid_t task = getpid();
     long pid = syscall(SYS_clone, EXIT_SIGNAL, 0, 0, 0, 0);
     if (pid == 0) {
@@ -344,33 +310,6 @@ static uint64_t token_create(void)
     return (token & INT64_MAX) | 1ull << 62 | 1ull << 31;
 }
 
-/** What a child does before its birth; the filter program is at SCRIPT_PROGRAM. */
-static void child_script(struct space *s, pid_t task)
-{
-    const struct space_host *h = s->host;
-    uint8_t *ops = (uint8_t *)s->ops;
-    uint64_t there = h->base + SPACE_OPS + SCRIPT_PROGRAM;
-    struct sock_filter *filter = (void *)(ops + SCRIPT_PROGRAM + 16);
-    struct space_filter_facts facts = {
-        .base = h->base, .token = s->token, .gate_fd = (uint32_t)s->gate_fd};
-    struct sock_fprog *program = (void *)(ops + SCRIPT_PROGRAM);
-    program->len = (unsigned short)space_filter_build(filter, &facts);
-    program->filter = at_address(there + 16);
-    const struct space_script script[] = {
-        {SYS_mmap,
-         {h->base + SPACE_SH, SPACE_SH_SIZE + h->alt_size, PROT_READ | PROT_WRITE,
-          MAP_SHARED | MAP_FIXED, (uint64_t)h->slots_fd, s->slot_off + SLOT_SH},
-         SCRIPT_OK},
-        {SYS_munmap, {h->base + SPACE_ZYGOTE, PAGE_SIZE}, 0},
-        {SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL}, 0},
-        {SYS_getppid, {0}, task},
-        {SYS_seccomp, {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, there}, 0},
-        {SCRIPT_NR_END, {0}, 0},
-    };
-    _Static_assert(sizeof(script) <= SCRIPT_PROGRAM, "script and program apart");
-    memcpy(ops, script, sizeof(script));
-}
-
 /** Ask the zygote for a child of the slot at off; its pid, or -errno. */
 static pid_t zygote_request(struct space_host *h, uint64_t off)
 {
@@ -397,8 +336,9 @@ static pid_t zygote_request(struct space_host *h, uint64_t off)
     return z->pid;
 }
 
-int space_zygote_fork(struct space *s)
+int space_zygote_fork(struct space *s, unsigned home)
 {
+    space_home_set(s, home);
     s->token = token_create();
     if (!s->token) {
         return -EIO;
@@ -406,6 +346,7 @@ int space_zygote_fork(struct space *s)
     memset(s->ctl, 0, sizeof(*s->ctl));
     memset(s->sh, 0, sizeof(*s->sh));
     memset(s->alt, 0, s->host->alt_size);
+    memset(s->desk, 0, SPACE_DESK_SIZE);
     s->ctl->gate_fd = (uint32_t)s->gate_fd;
     s->ctl->ram_fd = (uint32_t)s->host->ram_fd;
     s->ctl->look = s->host->cpuid_faults;
@@ -417,10 +358,10 @@ int space_zygote_fork(struct space *s)
     s->place = s->place_cpu < 0 ? PLACE_ANY : PLACE_SAME;
     s->ctl->yields = s->place == PLACE_SAME ? SPACE_YIELDS : 0;
     s->streak = 0;
-    child_script(s, getpid());
+    space_script_child(s, getpid());
     pid_t pid = zygote_request(s->host, s->slot_off);
     if (pid < 0) {
-        memset(s->ops, 0, SPACE_CTL_SIZE - (SPACE_OPS - SPACE_CTL));
+        space_script_wipe(s);
         return pid;
     }
     s->pid = pid;
@@ -428,7 +369,7 @@ int space_zygote_fork(struct space *s)
         (int)syscall(SYS_pidfd_open, pid, 0); /* ours to reap, so it cannot be another's number */
     s->state = SPACE_STOPPED;
     int err = s->pidfd < 0 ? -errno : space_wait_birth(s);
-    memset(s->ops, 0, SCRIPT_PROGRAM + 16 + SPACE_FILTER_MAX * sizeof(struct sock_filter));
+    space_script_wipe(s);
     if (err || !space_birth_note(s)) {
         space_kill(s);
         return err ? err : -EIO;

@@ -17,9 +17,6 @@
 #define PAGE 4096ull
 #define TOP 0x7ffffffff000ull
 #define LOWEST 0x10000ull
-/* where ring3's bt engine keeps a stub (docs/limits.md): user code cannot have memory there */
-#define STUB 0x100000ull
-#define STUB_SIZE 0x40000ull
 
 static uint64_t at[PAGES];
 static uint64_t seed = 1;
@@ -75,7 +72,6 @@ int main(int argc, char **argv)
     for (int i = 0; i < PAGES; i++) {
         uint64_t a = (next_random() & 0x7fffffffffffull) >> (next_random() % 31) & ~(PAGE - 1);
         a = i == 0 ? TOP - PAGE : i == 1 ? LOWEST : a < LOWEST ? a + LOWEST : a;
-        a = a - STUB < STUB_SIZE ? a + STUB_SIZE : a;
         current = a;
         void *p = mmap((void *)a, PAGE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);

@@ -98,6 +98,38 @@ static void visit_long_mode(void)
     printf("long mode said %#x\n", result);
 }
 
+/* Data and code from 1 MB on, in a child too; what is at the top cannot be had. */
+static void low_memory(void)
+{
+    uint8_t *p = (uint8_t *)0x100000;
+    if (mmap(p, 0x40000, PROT_READ | PROT_WRITE | PROT_EXEC,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p) {
+        printf("no memory at 1 MB\n");
+        return;
+    }
+    for (uint32_t off = 0; off < 0x40000; off += 4096) {
+        uint32_t value = off + 1;
+        p[off] = 0xb8; /* mov $value, %eax; ret */
+        memcpy(p + off + 1, &value, sizeof(value));
+        p[off + 5] = 0xc3;
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    int wrong = 0, status = 0;
+    for (uint32_t off = 0; off < 0x40000; off += 4096) {
+        wrong += ((uint32_t(*)(void))(p + off))() != off + 1;
+    }
+    if (child == 0) {
+        _exit(wrong);
+    }
+    waitpid(child, &status, 0);
+    printf("at 1 MB: %d pages wrong, %d in the child\n", wrong, status);
+    for (uint32_t at = 0xffffe000; at; at += 4096) {
+        void *got = mmap((void *)at, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        printf("mmap at %#x %s\n", at, got == MAP_FAILED ? "refused" : "done");
+    }
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -126,6 +158,7 @@ int main(void)
     wait(&status);
     printf("exit %#x; own %d\n", status, mine);
     visit_long_mode();
+    low_memory();
     double x = 2;
     for (int i = 0; i < 30; i++) {
         x = x / 3 + 1 / x;

@@ -1,6 +1,6 @@
 # The project's own small programs; each says "good" or what is wrong.
 failed=0
-for p in far_pages vectors; do
+for p in far_pages homes vectors; do
     timeout 60 /tests/bin/$p || failed=1
 done
 for seed in 1 2 3 4 5 6 7 8; do

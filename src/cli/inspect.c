@@ -1,0 +1,60 @@
+/* ring3 inspect: everything that is known about machines, as JSON. */
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/vms.h"
+#include "control/client.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+static const struct args_option options[] = {{0}};
+
+/* Add what the running machine says of itself. What the configuration calls "memory" is its size. */
+static int add_live(const struct vms *v, const struct vm_entry *e, struct json_object *o)
+{
+    struct vm_error err;
+    struct json_object *answer;
+    if (client_ask(&v->base, e->name, "inspect", &answer, VMS_ANSWER_MS, &err)) {
+        vms_say(v, e, err.text);
+        return CLI_FAILED;
+    }
+    json_object_object_del(answer, "ok");
+    json_object_object_add(o, "live", answer);
+    return 0;
+}
+
+int inspect_main(int argc, char **argv)
+{
+    struct args a;
+    struct vms v;
+    int status = args_parse(argc, argv, options, &a);
+    if (status >= 0) {
+        return status;
+    }
+    status = args_words(&a, 1, (size_t)argc, "the name of a machine");
+    if (status) {
+        return status;
+    }
+    struct json_object *list = json_object_new_array();
+    status = vms_open(&v, a.verb);
+    for (size_t i = 0; v.list && i < a.count; i++) {
+        const struct vm_entry *e = vms_find(&v, a.words[i]);
+        int one = e ? 0 : CLI_USAGE;
+        if (e) {
+            char path[sizeof(v.base.path) + VM_NAME_MAX + 2];
+            struct json_object *o = vms_json(&v, e);
+            snprintf(path, sizeof(path), "%s/%s", v.base.path, e->name);
+            json_object_object_add(o, "directory", json_object_new_string(path));
+            one = vm_alive(e) ? add_live(&v, e, o) : 0;
+            json_object_array_add(list, o);
+        }
+        status = status ? status : one;
+    }
+    if (json_object_array_length(list)) {
+        vms_print_json(list);
+    } else {
+        json_object_put(list);
+    }
+    vms_close(&v);
+    return status;
+}

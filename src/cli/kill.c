@@ -1,0 +1,79 @@
+/* ring3 kill: end machines at once, their monitors too if they do not answer. */
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/vms.h"
+#include "control/client.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ANSWER_MS 2000
+#define LEAVE_MS 5000u
+
+static const struct args_option options[] = {{0}};
+
+/* The process that holds the lock now, so it is not another one by the same number. */
+static bool kill_process(const struct vms *v, const struct vm_entry *e)
+{
+    struct vm_entry now;
+    int fd = e->pid > 0 ? (int)syscall(SYS_pidfd_open, e->pid, 0) : -1;
+    bool same = fd >= 0 && vm_look(&v->base, e->name, &now) == 0 && vm_alive(&now) &&
+                now.pid == e->pid;
+    bool done = same && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done;
+}
+
+int kill_machine(const struct vms *v, const struct vm_entry *e)
+{
+    struct vm_error err;
+    struct vm_entry now = *e;
+    bool asked = client_ask(&v->base, e->name, "kill", NULL, ANSWER_MS, &err) == 0;
+    if (asked && vms_wait_end(v, &now, LEAVE_MS)) {
+        return 0;
+    }
+    now = *e;
+    if (vms_wait_end(v, &now, 0)) {
+        return 0;
+    }
+    if (!kill_process(v, e) || !vms_wait_end(v, &now, LEAVE_MS)) {
+        vms_say(v, e, "it cannot be ended");
+        return CLI_FAILED;
+    }
+    vms_say(v, e, "its monitor did not answer and was killed");
+    return 0;
+}
+
+static int kill_one(const struct vms *v, const struct vm_entry *e, void *ctx)
+{
+    (void)ctx;
+    int status = kill_machine(v, e);
+    if (!status) {
+        puts(e->name);
+    }
+    return status;
+}
+
+int kill_main(int argc, char **argv)
+{
+    struct args a;
+    struct vms v;
+    int status = args_parse(argc, argv, options, &a);
+    if (status >= 0) {
+        return status;
+    }
+    status = args_words(&a, 1, (size_t)argc, "the name of a machine");
+    if (status) {
+        return status;
+    }
+    status = vms_open(&v, a.verb);
+    if (!status) {
+        status = vms_each_alive(&v, a.words, a.count, kill_one, NULL);
+    }
+    vms_close(&v);
+    return status;
+}
