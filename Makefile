@@ -54,18 +54,20 @@ debug:
 	$(MAKE) VARIANT=debug ring3
 
 install: ring3 guest
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ring3 \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(OUT)/ring3 $(DESTDIR)$(PREFIX)/bin/ring3
+	install -m 755 $(OUT)/ring3-nbd $(DESTDIR)$(PREFIX)/libexec/ring3/ring3-nbd
 	install -m 644 $(B)/kernel/vmlinuz $(DESTDIR)$(PREFIX)/share/ring3/vmlinuz
 	install -m 644 $(B)/default-guest.cpio $(DESTDIR)$(PREFIX)/share/ring3/default-guest.cpio
-	install -m 644 man/ring3.1 $(DESTDIR)$(PREFIX)/share/man/man1/ring3.1
+	install -m 644 man/ring3.1 man/ring3-image.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ring3 $(DESTDIR)$(PREFIX)/share/man/man1/ring3.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3/ring3-nbd
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/ring3.1 $(DESTDIR)$(PREFIX)/share/man/man1/ring3-image.1
 	rm -f $(DESTDIR)$(PREFIX)/share/ring3/vmlinuz
 	rm -f $(DESTDIR)$(PREFIX)/share/ring3/default-guest.cpio
-	-rmdir $(DESTDIR)$(PREFIX)/share/ring3
+	-rmdir $(DESTDIR)$(PREFIX)/share/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3
 
 clean:
 	find $(B) -mindepth 1 -maxdepth 1 ! -name packages -exec rm -rf {} + 2>/dev/null || true

@@ -62,7 +62,16 @@ $(OUT)/ring3: $(OBJ_ALL)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_RING3) -o $@ $^ $(LIBS_RING3)
 
-ring3: $(OUT)/ring3
+# The helper for network disks: a program of its own, with shared libraries (libnbd's TLS library has no static
+# form in Debian). src/block/nbd_proto.h says what it is for.
+CFLAGS_HELPER = -std=gnu11 $(OPT) $(WARN) -Isrc -D_GNU_SOURCE -fPIE -fstack-protector-strong -MMD -MP
+$(OUT)/ring3-nbd: $(wildcard src/nbd-helper/*.c) $(OUT)/obj/flags
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_HELPER) -MF $(OUT)/obj/ring3-nbd.d -pie -Wl,-z,relro,-z,now -o $@ \
+	    $(filter %.c,$^) -lnbd -lseccomp
+-include $(OUT)/obj/ring3-nbd.d
+
+ring3: $(OUT)/ring3 $(OUT)/ring3-nbd
 
 -include $(OBJ_ALL:.o=.d)
 

@@ -63,6 +63,7 @@ struct block_error {
 struct block_options {
     bool read_only;
     bool allow_backing;  /* qcow2 backing files are opened only when asked for */
+    bool allow_leg;      /* a leg of a mirror may be opened for writing by itself: rebuilding it */
     const char *format;  /* "raw", "qcow2"; NULL: qcow2 if the name ends in .qcow2, else raw */
     char serial[21];     /* up to 20 characters */
     uint64_t iops, bps;  /* 0: no limit */

@@ -120,7 +120,8 @@ static int open_file(struct opening *op, const char *path, struct block **out)
  * would know. */
 static int check_no_leg(struct opening *op, struct block *b, const char *path)
 {
-    if (op->for_mirror || op->o->read_only || op->o->format || !mirror_has_mark(b)) {
+    if (op->for_mirror || op->o->allow_leg || op->o->read_only || op->o->format ||
+        !mirror_has_mark(b)) {
         return 0;
     }
     return block_fail(op->err,

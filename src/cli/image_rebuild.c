@@ -14,7 +14,7 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t all)
 static int open_leg(const struct image_args *a, const char *arg, struct block **b)
 {
     struct block_error err;
-    struct block_options o = {0};
+    struct block_options o = {.allow_leg = true};
     char *spec;
     if (block_parse(arg, &spec, &o, &err)) {
         return image_say(a, CLI_USAGE, "%s", err.text);

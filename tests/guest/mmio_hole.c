@@ -5,7 +5,7 @@
 
 USER_CODE(user_load, "mov (%rdi), %rax; syscall");
 
-#define HOLE 0xd0000000ull
+#define HOLE 0xc8000000ull /* between RAM and the window for devices */
 #define IOAPIC 0xfec00000ull
 
 static uint32_t ioapic_read(uint64_t at, uint32_t reg)

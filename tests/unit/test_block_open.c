@@ -14,6 +14,7 @@
 
 #include "block/guest_disk.h"
 #include "block/impl.h"
+#include "block/qcow2.h"
 #include "block/spec.h"
 
 static char dir[64], old_dir[256];
@@ -221,6 +222,7 @@ static void test_nested(void **state)
     refused("concat:a,b", &plain, "is a leg of a mirror");
     block_close(opens("a", &(struct block_options){.read_only = true}));
     block_close(opens("a", &(struct block_options){.format = "raw"}));
+    block_close(opens("a", &(struct block_options){.allow_leg = true}));
     /* a leg that is gone, while nobody knew: refused; known: reported */
     unlink("b");
     refused("stripe:4K:[mirror:a,b],[mirror:c,d]", &plain,
@@ -273,6 +275,34 @@ static void test_format(void **state)
     block_close(opens("a.qcow2", &(struct block_options){.format = "raw"}));
 }
 
+/* Legs of different formats; the second start finds the marks. */
+static void test_mixed(void **state)
+{
+    (void)state;
+    const struct qcow2_create what = {.size = 0x100000, .cluster_bits = 16};
+    struct block_error err;
+    uint8_t buf[8192];
+    make("a", 0x100000);
+    make("b.qcow2", 0);
+    int fd = open("b.qcow2", O_RDWR | O_CLOEXEC);
+    assert_int_equal(qcow2_create(fd, "b.qcow2", &what, &err), 0);
+    close(fd);
+    struct block *b = opens("mirror:b.qcow2,a", &plain);
+    memset(buf, 3, sizeof(buf));
+    assert_int_equal(block_write_buf(b, 0x20000, buf, sizeof(buf)), 0);
+    assert_int_equal(block_write_zeroes(b, 0x21000, 4096, true), 0);
+    block_close(b);
+    for (unsigned i = 0; i < 2; i++) {
+        b = opens(i ? "mirror:a,b.qcow2" : "mirror:b.qcow2", &plain);
+        assert_int_equal(block_read_buf(b, 0x20000, buf, sizeof(buf)), 0);
+        assert_true(buf[0] == 3 && buf[4095] == 3 && buf[4096] == 0 && buf[8191] == 0);
+        block_close(b);
+    }
+    assert_non_null(strstr(last_report, "a is stale")); /* since b.qcow2 was used alone */
+    last_report[0] = '\0';
+    refused("b.qcow2", &plain, "is a leg of a mirror");
+}
+
 /* As the virtio device sees it. */
 static void test_guest_disk(void **state)
 {
@@ -308,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_numbers),
         cmocka_unit_test_setup_teardown(test_open, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nested, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mixed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_format, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guest_disk, setup, teardown),
