@@ -221,6 +221,9 @@ static int check_pair(struct assembly *a, const struct candidate *newest, const 
     if (memcmp(newest->mark.uuid, c->mark.uuid, sizeof(c->mark.uuid)) != 0) {
         return block_fail(a->err, "mirror: %s and %s belong to different mirrors", x, y);
     }
+    if (newest->mark.size != c->mark.size) {
+        return block_fail(a->err, "mirror: %s and %s disagree on the mirror's size", x, y);
+    }
     if (newest != c && excludes(newest, c) && excludes(c, newest) &&
         bit(c->mark.good, c->mark.self)) {
         return block_fail(a->err,

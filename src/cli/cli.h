@@ -30,6 +30,7 @@ int run_main(int argc, char **argv);
 int help_main(int argc, char **argv);
 int version_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int switch_main(int argc, char **argv);
 int image_main(int argc, char **argv);
 extern const char image_help[];
 int ps_main(int argc, char **argv);

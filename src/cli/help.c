@@ -51,6 +51,14 @@ static const char run_help[] =
     "  137      'ring3 kill', or 'ring3 stop' whose time was over\n"
     "A signal that ends ring3 ends the guest first.\n";
 
+static const char switch_help[] =
+    "Usage: ring3 switch [NAME]\n"
+    "\n"
+    "Show who is on the switches (run's --net switch=NAME), or on the one named: the address of each\n"
+    "machine's card, the bytes that it sent and received, and how many frames for it were dropped\n"
+    "because it did not take them in time. A switch starts with the first machine that names it and\n"
+    "ends with the last.\n";
+
 static const char version_help[] = "Usage: ring3 version\n\nPrint the version.\n";
 
 static const char help_help[] =
@@ -69,6 +77,7 @@ const struct cli_verb cli_verbs[] = {
     {"inspect", "all that is known about machines, as JSON", inspect_help, inspect_main},
     {"rm", "remove what is left of machines that ended", rm_help, rm_main},
     {"image", "make, describe, check and copy disk images", image_help, image_main},
+    {"switch", "who is on the networks between machines", switch_help, switch_main},
     {"doctor", "what this processor and this host can do", NULL, doctor_main},
     {"version", "print the version", version_help, version_main},
     {"help", "help about ring3 or a command", help_help, help_main},

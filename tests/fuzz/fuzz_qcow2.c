@@ -1,7 +1,8 @@
 /* libFuzzer over qcow2: any bytes as an image, through opening, random requests, a check and a repair.
  *
  * The first bytes steer: whether the image may be written, whether the file goes on behind the bytes (as a hole, up to 1 MB), and which
- * requests are made. Magic and version are set right, so that everything behind them is reached. A check that finds nothing wrong
+ * requests are made. The rest is the image, with magic and version set right; or it is changes to a sound one, four bytes each: where
+ * (two bytes, most of them in the tables), what, and how. A check that finds nothing wrong
  * promises that writing is safe: then requests may fail only for lack of space, and a check afterwards must find nothing but leaks.
  *
  * clang -fsanitize=fuzzer,address,undefined; single process, -max_len=65536, -rss_limit_mb=1024, -timeout=10.
@@ -144,18 +145,73 @@ static int request(struct block *b, uint8_t what, uint8_t where)
     }
 }
 
+/* ---- a sound image to change ---- */
+
+static uint8_t base[FILE_MAX];
+static uint64_t base_size;
+
+/** Small clusters, two L2 tables, some of each kind of entry. */
+static void make_base(void)
+{
+    static uint8_t buf[8192];
+    const struct qcow2_create what = {.size = 60000 / 512 * 512, .cluster_bits = 9};
+    const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
+    struct block_error err;
+    int fd = memfd_create("base", MFD_CLOEXEC);
+    require(fd >= 0 && qcow2_create(fd, "base", &what, &err) == 0);
+    ssize_t len = pread(fd, bytes, sizeof(bytes), 0);
+    require(len > 0);
+    close(fd);
+    file_size = used = (uint64_t)len;
+    struct qcow2 *q = open_image(false, QCOW2_AS_DISK);
+    require(q);
+    for (unsigned i = 0; i < 12; i++) {
+        memset(buf, (int)i, sizeof(buf));
+        require(qcow2_write_compressed(&q->base, i * 512u, buf) == 0);
+    }
+    require(block_write(&q->base, 8192, &vec, 1) == 0 && block_write(&q->base, 40960, &vec, 1) == 0);
+    require(block_write_zeroes(&q->base, 9216, 2048, false) == 0 && block_write_zeroes(&q->base, 41472, 1024, true) == 0);
+    block_close(&q->base);
+    memcpy(base, bytes, file_size);
+    base_size = file_size;
+}
+
+static void change_base(const uint8_t *data, size_t size)
+{
+    memset(bytes, 0, used);
+    memcpy(bytes, base, base_size);
+    used = base_size;
+    for (; size >= 4; data += 4, size -= 4) {
+        uint64_t at = ((uint64_t)data[0] << 8 | data[1]) % (base_size - 8);
+        switch (data[3] & 3) {
+        case 0: bytes[at] = data[2]; break;
+        case 1: bytes[at] ^= (uint8_t)(1u << (data[2] & 7)); break;
+        case 2: store_be64(bytes + align_down(at, 8), (uint64_t)data[2] << 9 | (data[3] & 4 ? ENTRY_COPIED : 0)); break;
+        default: store_be64(bytes + align_down(at, 8), (uint64_t)(data[3] & 0xfc) << 56 | (uint64_t)data[2] << 9); break;
+        }
+    }
+    file_size = base_size;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct qcow2_check_result before, after;
-    if (size < STEER + 72 || size - STEER > FILE_MAX) {
+    if (size < STEER + 4 || size - STEER > FILE_MAX) {
         return 0;
     }
-    memset(bytes, 0, used);
-    used = size - STEER;
-    memcpy(bytes, data + STEER, size - STEER);
-    memcpy(bytes, "QFI\373\0\0\0", 7);
-    bytes[7] = data[0] & 1 ? 3 : 2;
-    file_size = max_u64(size - STEER, data[0] & 2 ? (uint64_t)data[1] << 12 : 0);
+    if (base_size == 0) {
+        make_base();
+    }
+    if (data[0] & 16) {
+        change_base(data + STEER, size - STEER);
+    } else {
+        memset(bytes, 0, used);
+        used = size - STEER;
+        memcpy(bytes, data + STEER, size - STEER);
+        memcpy(bytes, "QFI\373\0\0\0", 7);
+        bytes[7] = data[0] & 1 ? 3 : 2;
+        file_size = max_u64(size - STEER, data[0] & 2 ? (uint64_t)data[1] << 12 : 0);
+    }
     bool sound = check(false, &before) && before.corruptions == 0;
     struct qcow2 *q = open_image(data[0] & 4, QCOW2_AS_DISK);
     for (unsigned i = 0; q && i < REQUESTS && 3 + i * 2 < STEER; i++) {

@@ -155,8 +155,8 @@ static void test_create_refused(void **state)
 
 static void wipe(struct fake_medium *m)
 {
-    memset(m->cache, 0, LEG);
-    memset(m->stable, 0, LEG);
+    memset(m->cache, 0, m->size);
+    memset(m->stable, 0, m->size);
 }
 
 static void copy(struct fake_medium *to, const struct fake_medium *from)
@@ -401,6 +401,55 @@ static void test_read_only(void **state)
     assert_int_equal(writes, medium[0].writes + medium[1].writes);
 }
 
+/* Marks that somebody else made: whatever they say, nothing reaches past a leg's end (fake disks
+ * and block.c stop the test if it does). */
+static void test_hostile(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    unsigned opened = 0;
+    fake_medium_fini(&medium[2]);
+    fake_medium_init(&medium[2], "C", LEG + 0x20000); /* its mark can speak of more data */
+    block_close(must_open("ABC"));
+    for (unsigned round = 0; round < 3000; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            struct block *b = fake_disk_open(&medium[i]), *leg = b;
+            struct mark m;
+            unsigned slot;
+            assert_int_equal(mark_read(leg, &m, &slot), 1);
+            uint64_t *const wide[] = {&m.size, &m.events, &m.session, &m.id[0], &m.id[1]};
+            uint32_t *const narrow[] = {&m.count, &m.good, &m.shift};
+            if (fake_random(&seed) & 1) {
+                *wide[fake_random(&seed) % 5] >>= fake_random(&seed) % 64;
+            }
+            if (fake_random(&seed) & 1) {
+                *narrow[fake_random(&seed) % 3] += (uint32_t)(fake_random(&seed) % 7) - 3;
+            }
+            m.size += fake_random(&seed) % 8 ? 0 : 0x20000;
+            uint8_t *bitmap = medium[i].cache + mark_offset(leg) + MIRROR_BITMAP_OFFSET;
+            bitmap[fake_random(&seed) % MIRROR_BITMAP_SIZE] ^= (uint8_t)fake_random(&seed);
+            m.size &= ~4095ull;
+            assert_int_equal(mark_write(leg, &m, (uint32_t)(fake_random(&seed) % 3), slot), 0);
+            block_close(b);
+        }
+        struct block_error err;
+        struct block *b = open_legs(round & 1 ? "ABC" : "CA", &err, false);
+        if (b) {
+            uint64_t last = b->size - 4096;
+            opened++;
+            assert_int_equal(put(b, last, 1), 0);
+            assert_int_equal(get(b, last), 1);
+            block_close(b);
+        }
+        reports[0] = '\0';
+        for (unsigned i = 0; i < 3; i++) {
+            wipe(&medium[i]);
+        }
+        block_close(must_open("ABC"));
+    }
+    assert_true(opened > 300);
+}
+
 /* ---- requests of all shapes ---- */
 
 static void test_large(void **state)
@@ -637,6 +686,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bitmap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rebuild, setup, teardown),

@@ -1,0 +1,58 @@
+# What tests with machines in the background share. Sourced after tests/lib.sh. A test's machines are its own: they live
+# in a runtime folder under $scratch, and what is left of them at the end is killed.
+
+export XDG_RUNTIME_DIR=$scratch/run
+mkdir -m 700 "$XDG_RUNTIME_DIR"
+helpers=()
+
+machine_pid() { # NAME
+    cat "$XDG_RUNTIME_DIR/ring3/$1/pid"
+}
+
+end_machines() {
+    local pid
+    for pid in $(cat "$XDG_RUNTIME_DIR"/ring3/*/pid 2>/dev/null); do
+        grep -qa ring3 "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid"
+    done
+    [ ${#helpers[@]} -eq 0 ] || kill "${helpers[@]}" 2>/dev/null
+    wait
+}
+trap 'end_machines; rm -rf "$scratch"' EXIT
+
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 12000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# serve FOLDER: over HTTP on the loopback interface; the port is in $served. Guests on --net user reach it by the address
+# of their gateway.
+serve() {
+    served=$(free_port)
+    "$BUILD/packages/busybox" httpd -f -p "127.0.0.1:$served" -h "$1" &
+    helpers+=($!)
+}
+
+# The address that stands for the host in the default guest, as a shell command there.
+# shellcheck disable=SC2034
+gateway='$(ip route | sed -n "s/^default via \([^ ]*\).*/\1/p")'
+
+stop_machine() { # NAME
+    run "$RING3" stop "$1"
+    expect_status 0 "stop $1"
+}
+
+sum_of() { # FILE
+    md5sum <"$1" | cut -d' ' -f1
+}
+
+# e2fsck -n replays no journal and mends nothing: what it finds to be clean was left clean.
+expect_clean() { # FILE WHAT
+    /usr/sbin/e2fsck -fn "$1" >"$scratch/fsck" 2>&1 || fail "$2: fsck: $(tail -n 5 "$scratch/fsck" | tr '\n' ' ')"
+    /usr/sbin/dumpe2fs -h "$1" >"$scratch/fsck" 2>&1
+    grep -q '^Filesystem state: *clean$' "$scratch/fsck" || fail "$2: the file system is not clean"
+    ! grep -q '^Filesystem features:.*needs_recovery' "$scratch/fsck" || fail "$2: it was not unmounted"
+}
