@@ -14,7 +14,7 @@ check-layers: $(OBJ_CORE) $(OBJ_LOADER)
 # clang sees other things than gcc; clang-tidy reads the sources of the program.
 lint:
 	tools/setup lint
-	@tools/lint $(SRC_CORE) -- $(SRC_LOADER) -- $(SRC_HOSTED) -- \
+	@tools/lint $(SRC_CORE) -- $(SRC_LOADER) -- $(SRC_HOSTED) $(wildcard src/nbd-helper/*.c) -- \
 	    $(sort $(wildcard tests/unit/*.c tests/host/*.c tests/insn/*.c tests/fuzz/*.c tests/tools/*.c))
 
 # Each fuzzer for FUZZ_SECONDS with the sanitizers. A crash leaves its input in build/fuzz.

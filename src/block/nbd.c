@@ -1,7 +1,8 @@
-/* Network disks: nbd://... and nbd+unix://..., through a helper process that speaks NBD. See nbd_proto.h.
+/* Network disks: nbd://... and nbd+unix://..., through a helper process that speaks NBD. See
+ * nbd_proto.h.
  *
- * The helper's answers are not trusted more than a network's: sizes are fixed or our own, numbers are checked.
- * Threads: the device's.
+ * The helper's answers are not trusted more than a network's: sizes are fixed or our own, numbers
+ * are checked. Threads: the device's.
  */
 #include "block/impl.h"
 #include "block/nbd_proto.h"
@@ -26,8 +27,8 @@
 
 struct nbd {
     struct block b;
-    int fd;     /* to the helper */
-    int pidfd;  /* the helper */
+    int fd;    /* to the helper */
+    int pidfd; /* the helper */
     pid_t pid;
     uint32_t features;
     bool broken; /* the helper does not answer any more */
@@ -74,7 +75,8 @@ static int broken(struct nbd *n)
 {
     if (!n->broken) {
         n->broken = true;
-        block_report(&n->b, "%s: the helper " HELPER " has ended: the disk fails from now on", n->b.name);
+        block_report(&n->b, "%s: the helper " HELPER " has ended: the disk fails from now on",
+                     n->b.name);
     }
     return -EIO;
 }
@@ -90,14 +92,15 @@ static void report_events(const struct nbd *n, uint32_t events)
 }
 
 /** One request. out, in: data to send and to receive, len bytes; NULL: none. */
-static int request(struct nbd *n, const struct nbd_request *r, const struct io_vec *out, const struct io_vec *in, unsigned count,
-                   uint64_t *value)
+static int request(struct nbd *n, const struct nbd_request *r, const struct io_vec *out,
+                   const struct io_vec *in, unsigned count, uint64_t *value)
 {
     struct nbd_reply reply;
     if (n->broken || !send_all(n->fd, r, sizeof(*r))) {
         return broken(n);
     }
-    if ((out && !transfer(n->fd, out, count, r->len, true)) || !receive_all(n->fd, &reply, sizeof(reply))) {
+    if ((out && !transfer(n->fd, out, count, r->len, true)) ||
+        !receive_all(n->fd, &reply, sizeof(reply))) {
         return broken(n);
     }
     if (in && reply.error == 0 && !transfer(n->fd, in, count, r->len, false)) {
@@ -113,14 +116,16 @@ static int request(struct nbd *n, const struct nbd_request *r, const struct io_v
 /* ---- a disk ---- */
 
 /** Data in pieces of NBD_DATA_MAX. */
-static int move(struct nbd *n, enum nbd_op op, uint64_t off, const struct io_vec *vec, unsigned count, uint64_t len)
+static int move(struct nbd *n, enum nbd_op op, uint64_t off, const struct io_vec *vec,
+                unsigned count, uint64_t len)
 {
     for (uint64_t done = 0, part; done < len; done += part) {
         struct io_vec piece[BLOCK_VECS_MAX];
         part = min_u64(NBD_DATA_MAX, len - done);
         const struct nbd_request r = {.op = op, .off = off + done, .len = part};
         unsigned pieces = vec_slice(vec, count, done, part, piece);
-        int rc = request(n, &r, op == NBD_WRITE ? piece : NULL, op == NBD_READ ? piece : NULL, pieces, NULL);
+        int rc = request(n, &r, op == NBD_WRITE ? piece : NULL, op == NBD_READ ? piece : NULL,
+                         pieces, NULL);
         if (rc) {
             return rc;
         }
@@ -128,12 +133,14 @@ static int move(struct nbd *n, enum nbd_op op, uint64_t off, const struct io_vec
     return 0;
 }
 
-static int nbd_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int nbd_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                    uint64_t len)
 {
     return move(nbd_of(b), NBD_READ, off, vec, n, len);
 }
 
-static int nbd_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int nbd_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                     uint64_t len)
 {
     return move(nbd_of(b), NBD_WRITE, off, vec, n, len);
 }
@@ -152,7 +159,8 @@ static int nbd_discard(struct block *b, uint64_t off, uint64_t len)
 
 static int nbd_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool unmap)
 {
-    const struct nbd_request r = {.op = NBD_ZERO, .flags = unmap ? NBD_MAY_UNMAP : 0, .off = off, .len = len};
+    const struct nbd_request r = {
+        .op = NBD_ZERO, .flags = unmap ? NBD_MAY_UNMAP : 0, .off = off, .len = len};
     if (!(nbd_of(b)->features & NBD_CAN_ZERO)) {
         return block_zero_by_writing(b, off, len);
     }
@@ -171,7 +179,8 @@ static uint64_t nbd_zero_run(struct block *b, uint64_t off, uint64_t len)
 
 static void nbd_free(struct nbd *n)
 {
-    close(n->fd); /* the helper ends by itself; should it hang in a name server's silence, this way */
+    close(
+        n->fd); /* the helper ends by itself; should it hang in a name server's silence, this way */
     if (n->pidfd >= 0) {
         (void)syscall(SYS_pidfd_send_signal, n->pidfd, SIGKILL, NULL, 0);
         close(n->pidfd);
@@ -259,7 +268,10 @@ static int start_helper(struct nbd *n, const char *uri, struct block_error *err)
     char path[PATH_MAX];
     int pair[2];
     if (!find_helper(path, sizeof(path))) {
-        return block_fail(err, "%s: the helper for network disks, " HELPER ", is not installed beside ring3 (make builds it)", uri);
+        return block_fail(err,
+                          "%s: the helper for network disks, " HELPER
+                          ", is not installed beside ring3 (make builds it)",
+                          uri);
     }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
         return block_fail(err, "%s: %s", uri, strerror(errno));
@@ -285,9 +297,11 @@ static int start_helper(struct nbd *n, const char *uri, struct block_error *err)
 /** Ask the helper to connect, and look at what it has found. */
 static int connect_disk(struct nbd *n, const char *uri, bool read_only, struct block_error *err)
 {
-    const struct nbd_request r = {.op = NBD_OPEN, .flags = read_only ? NBD_READ_ONLY : 0, .len = strlen(uri)};
+    const struct nbd_request r = {
+        .op = NBD_OPEN, .flags = read_only ? NBD_READ_ONLY : 0, .len = strlen(uri)};
     struct nbd_opened o;
-    if (!send_all(n->fd, &r, sizeof(r)) || !send_all(n->fd, uri, r.len) || !receive_all(n->fd, &o, sizeof(o))) {
+    if (!send_all(n->fd, &r, sizeof(r)) || !send_all(n->fd, uri, r.len) ||
+        !receive_all(n->fd, &o, sizeof(o))) {
         return block_fail(err, "%s: the helper " HELPER " ended at once; does it run (ldd)?", uri);
     }
     o.text[sizeof(o.text) - 1] = '\0';
@@ -301,12 +315,16 @@ static int connect_disk(struct nbd *n, const char *uri, bool read_only, struct b
         return block_fail(err, "%s: the server allows only reading: add ,ro", uri);
     }
     if (o.min > BLOCK_SECTOR) {
-        return block_fail(err, "%s: the server wants requests of %u bytes at least, and disks have sectors of 512 (nbdkit: "
-                               "--filter=blocksize)", uri, o.min);
+        return block_fail(err,
+                          "%s: the server wants requests of %u bytes at least, and disks have "
+                          "sectors of 512 (nbdkit: "
+                          "--filter=blocksize)",
+                          uri, o.min);
     }
     if (o.size == 0 || o.size % BLOCK_SECTOR || o.size > INT64_MAX) {
-        return block_fail(err, "%s: its size, %llu bytes, is not a multiple of 512 (nbdkit: --filter=truncate)", uri,
-                          (unsigned long long)o.size);
+        return block_fail(
+            err, "%s: its size, %llu bytes, is not a multiple of 512 (nbdkit: --filter=truncate)",
+            uri, (unsigned long long)o.size);
     }
     n->b.size = o.size;
     n->b.optimal = o.optimal >= BLOCK_SECTOR && (o.optimal & (o.optimal - 1)) == 0 ? o.optimal : 0;
@@ -314,7 +332,8 @@ static int connect_disk(struct nbd *n, const char *uri, bool read_only, struct b
     return 0;
 }
 
-int nbd_open(const char *uri, const struct block_options *o, struct block **out, struct block_error *err)
+int nbd_open(const char *uri, const struct block_options *o, struct block **out,
+             struct block_error *err)
 {
     if (strlen(uri) > NBD_URI_MAX) {
         return block_fail(err, "an NBD address has %u characters at most", NBD_URI_MAX);
@@ -336,7 +355,9 @@ int nbd_open(const char *uri, const struct block_options *o, struct block **out,
         return -1;
     }
     if (!o->read_only && !(n->features & NBD_CAN_FLUSH)) {
-        block_report(&n->b, "%s: the server cannot flush: what was written may be lost when it fails", n->b.name);
+        block_report(&n->b,
+                     "%s: the server cannot flush: what was written may be lost when it fails",
+                     n->b.name);
     }
     *out = &n->b;
     return 0;

@@ -1,16 +1,18 @@
 /* What ring3 and its helper for network disks (ring3-nbd) say to each other, over a socket pair.
  *
- * The monitor opens no sockets and parses nothing from a network: the helper does, with libnbd. It is started by nbd_open with the
- * socket as descriptor 3. ring3 sends one request at a time and waits for its reply; when the socket closes, the helper ends.
- * The first request is NBD_OPEN. Both sides run on one machine: numbers are in its byte order.
+ * The monitor opens no sockets and parses nothing from a network: the helper does, with libnbd. It
+ * is started by nbd_open with the socket as descriptor 3. ring3 sends one request at a time and
+ * waits for its reply; when the socket closes, the helper ends. The first request is NBD_OPEN. Both
+ * sides run on one machine: numbers are in its byte order.
  *
  *   NBD_OPEN        len bytes of the address follow; reply: struct nbd_opened
  *   NBD_READ        reply; len bytes follow when it has no error
  *   NBD_WRITE       len bytes follow; reply
  *   NBD_FLUSH, NBD_DISCARD, NBD_ZERO, NBD_ZERO_RUN   reply
  *
- * A connection that breaks is made anew: for NBD_RECONNECT_MS a request waits for that, then it fails. What was written since the
- * last flush is sent again over the new connection, for the server may have lost it.
+ * A connection that breaks is made anew: for NBD_RECONNECT_MS a request waits for that, then it
+ * fails. What was written since the last flush is sent again over the new connection, for the
+ * server may have lost it.
  */
 #ifndef BLOCK_NBD_PROTO_H
 #define BLOCK_NBD_PROTO_H

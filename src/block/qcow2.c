@@ -22,8 +22,11 @@ int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    block_report(&q->base, "%s: the qcow2 image is damaged: %s; no more writes, look with ring3 image check", q->base.name, what);
-    if (!q->base.read_only && !q->failed && qcow2_set_features(q, HEADER_INCOMPATIBLE, INCOMPATIBLE_CORRUPT, 0)) {
+    block_report(&q->base,
+                 "%s: the qcow2 image is damaged: %s; no more writes, look with ring3 image check",
+                 q->base.name, what);
+    if (!q->base.read_only && !q->failed &&
+        qcow2_set_features(q, HEADER_INCOMPATIBLE, INCOMPATIBLE_CORRUPT, 0)) {
         return -EIO; /* the next one to open it will find out himself */
     }
     return -EIO;
@@ -33,7 +36,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 
 static int read_backing(struct qcow2 *q, uint64_t off, struct vec_at *at, uint64_t len)
 {
-    uint64_t there = q->backing && off < q->backing->size ? min_u64(len, q->backing->size - off) : 0;
+    uint64_t there =
+        q->backing && off < q->backing->size ? min_u64(len, q->backing->size - off) : 0;
     for (uint64_t left = there, got; left; left -= got, off += got) {
         struct io_vec part[64];
         unsigned n = vec_take(at, left, part, ARRAY_LEN(part), &got);
@@ -61,8 +65,10 @@ static int read_data(struct qcow2 *q, uint64_t host, struct vec_at *at, uint64_t
     return 0;
 }
 
-/** Clusters alike and in a row from `guest` on: how many of *count, what they are, and where the first is. */
-static int find_extent(struct qcow2 *q, uint64_t guest, uint64_t want, enum cluster_kind *kind, uint64_t *host, unsigned *count)
+/** Clusters alike and in a row from `guest` on: how many of *count, what they are, and where the
+ * first is. */
+static int find_extent(struct qcow2 *q, uint64_t guest, uint64_t want, enum cluster_kind *kind,
+                       uint64_t *host, unsigned *count)
 {
     uint64_t entry[RUN_MAX], next_host;
     *count = (unsigned)min_u64(want, RUN_MAX);
@@ -91,7 +97,8 @@ static int read_at(struct qcow2 *q, uint64_t off, struct vec_at *at, uint64_t le
         uint64_t host, guest = cluster_of(q, off), in_cluster = off & (q->cluster - 1);
         enum cluster_kind kind;
         unsigned count;
-        int rc = find_extent(q, guest, cluster_of(q, off + len - 1) - guest + 1, &kind, &host, &count);
+        int rc =
+            find_extent(q, guest, cluster_of(q, off + len - 1) - guest + 1, &kind, &host, &count);
         if (rc) {
             return rc;
         }
@@ -112,7 +119,8 @@ static int read_at(struct qcow2 *q, uint64_t off, struct vec_at *at, uint64_t le
     return 0;
 }
 
-static int qcow2_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int qcow2_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                      uint64_t len)
 {
     struct vec_at at = {.vec = vec, .n = n};
     return read_at((struct qcow2 *)b, off, &at, len);
@@ -125,7 +133,8 @@ int qcow2_read_bytes(struct qcow2 *q, uint64_t off, uint8_t *buf, uint64_t len)
     return read_at(q, off, &at, len);
 }
 
-/** How far from off on, at most len, one L2 table's absence or one entry says that zeros are read. */
+/** How far from off on, at most len, one L2 table's absence or one entry says that zeros are read.
+ */
 static uint64_t zero_piece(struct qcow2 *q, uint64_t off, uint64_t len)
 {
     const uint64_t guest = cluster_of(q, off);

@@ -1,4 +1,5 @@
-/* Finding free clusters, and freeing them when the file no longer refers to them. See qcow2_impl.h. */
+/* Finding free clusters, and freeing them when the file no longer refers to them. See qcow2_impl.h.
+ */
 #include "block/qcow2_impl.h"
 
 #include <errno.h>
@@ -22,7 +23,9 @@ bool alloc_take_fresh(struct qcow2 *q, uint64_t first, uint64_t count)
 int cluster_clear(struct qcow2 *q, uint64_t cluster)
 {
     qcache_drop(q, cluster);
-    return alloc_take_fresh(q, cluster, 1) ? 0 : qcow2_io_zero(&q->file.io, offset_of(q, cluster), q->cluster);
+    return alloc_take_fresh(q, cluster, 1)
+               ? 0
+               : qcow2_io_zero(&q->file.io, offset_of(q, cluster), q->cluster);
 }
 
 int alloc_is_free(struct qcow2 *q, uint64_t cluster)
@@ -33,13 +36,16 @@ int alloc_is_free(struct qcow2 *q, uint64_t cluster)
         return rc;
     }
     if (cluster_set_has(&q->metadata, cluster)) {
-        return qcow2_corrupt(q, "the table at byte %llu has no refcount", (unsigned long long)offset_of(q, cluster));
+        return qcow2_corrupt(q, "the table at byte %llu has no refcount",
+                             (unsigned long long)offset_of(q, cluster));
     }
     return 1;
 }
 
-/** Move *cluster on to the first one in the same page that has no references; false: to the first behind the page. */
-static bool find_in_page(const struct qcow2 *q, const struct qcow2_page *p, uint64_t index, uint64_t *cluster)
+/** Move *cluster on to the first one in the same page that has no references; false: to the first
+ * behind the page. */
+static bool find_in_page(const struct qcow2 *q, const struct qcow2_page *p, uint64_t index,
+                         uint64_t *cluster)
 {
     const uint64_t per_page = (uint64_t)q->cache.page_size * 8 >> q->h.refcount_order;
     for (; index < per_page; index++, ++*cluster) {
@@ -50,8 +56,9 @@ static bool find_in_page(const struct qcow2 *q, const struct qcow2_page *p, uint
     return false;
 }
 
-/** Find a cluster without references, from the hint on; its block exists. The search ends: blocks that count something are really
- *  there, each once (open_metadata), and behind them clusters are free. */
+/** Find a cluster without references, from the hint on; its block exists. The search ends: blocks
+ * that count something are really there, each once (open_metadata), and behind them clusters are
+ * free. */
 static int find_free(struct qcow2 *q, uint64_t *cluster)
 {
     *cluster = q->free_hint;
@@ -138,8 +145,9 @@ void free_later(struct qcow2 *q, uint64_t first, uint64_t count, bool metadata)
         last->count += count;
         return;
     }
-    BUG_ON(q->pending_count == q->pending_size);
-    q->pending[q->pending_count++] = (struct pending_free){.first = first, .count = count, .metadata = metadata};
+    BUG_ON(!q->pending || q->pending_count == q->pending_size);
+    q->pending[q->pending_count++] =
+        (struct pending_free){.first = first, .count = count, .metadata = metadata};
 }
 
 /** One reference less; *is_free: that was the last. */
@@ -152,8 +160,9 @@ static int drop_reference(struct qcow2 *q, uint64_t cluster, bool *is_free)
         return rc;
     }
     if (count == 0) {
-        return q->check ? 0 : qcow2_corrupt(q, "the cluster at byte %llu has no references",
-                                            (unsigned long long)offset_of(q, cluster));
+        return q->check ? 0
+                        : qcow2_corrupt(q, "the cluster at byte %llu has no references",
+                                        (unsigned long long)offset_of(q, cluster));
     }
     *is_free = count == 1;
     return refcount_set(q, cluster, count - 1);
@@ -177,7 +186,8 @@ static int free_run(struct qcow2 *q, const struct pending_free *run)
         }
         if (hole && (!is_free || i + 1 == run->count)) {
             uint64_t end = cluster + is_free;
-            q->file.io.ops->discard(&q->file.io, offset_of(q, end - hole), hole << q->h.cluster_bits);
+            q->file.io.ops->discard(&q->file.io, offset_of(q, end - hole),
+                                    hole << q->h.cluster_bits);
             hole = 0;
         }
     }

@@ -1,8 +1,9 @@
 /* Pages of L2 tables and refcount blocks: see qcow2_impl.h.
  *
- * A page belongs to one table of one kind. Clean pages go, oldest first, when there are more than the limit; dirty ones stay until a
- * commit has written them, which is due (qcache_is_full) before they fill the cache. One step between two looks at qcache_is_full
- * dirties few pages but for a growing refcount table; the limit is therefore soft.
+ * A page belongs to one table of one kind. Clean pages go, oldest first, when there are more than
+ * the limit; dirty ones stay until a commit has written them, which is due (qcache_is_full) before
+ * they fill the cache. One step between two looks at qcache_is_full dirties few pages but for a
+ * growing refcount table; the limit is therefore soft.
  */
 #include "block/qcow2_impl.h"
 
@@ -86,7 +87,8 @@ int qcache_get(struct qcow2 *q, enum page_kind kind, uint64_t off, struct qcow2_
     off = align_down(off, c->page_size);
     struct qcow2_page *p = look_up(c, off);
     if (p && p->kind != kind) {
-        return qcow2_corrupt(q, "an L2 table and a refcount block are both at byte %llu", (unsigned long long)off);
+        return qcow2_corrupt(q, "an L2 table and a refcount block are both at byte %llu",
+                             (unsigned long long)off);
     }
     if (p) {
         if (!p->dirty) {

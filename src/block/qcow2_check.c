@@ -32,7 +32,8 @@ static int refer(struct check *c, uint64_t off, uint64_t len, uint64_t n, const 
 {
     uint64_t first = cluster_of(c->q, off), last = cluster_of(c->q, off + len - 1);
     if (last >= c->file_clusters) {
-        check_corrupt(c, "%s at byte %llu: beyond the end of the file", what, (unsigned long long)off);
+        check_corrupt(c, "%s at byte %llu: beyond the end of the file", what,
+                      (unsigned long long)off);
         return 0;
     }
     for (uint64_t cluster = first; cluster <= last; cluster++) {
@@ -46,18 +47,21 @@ static int refer(struct check *c, uint64_t off, uint64_t len, uint64_t n, const 
 }
 
 /** An entry of an L1 table. */
-static int walk_l1_entry(struct check *c, uint64_t entry, uint64_t index, const char *whose, bool active)
+static int walk_l1_entry(struct check *c, uint64_t entry, uint64_t index, const char *whose,
+                         bool active)
 {
     struct qcow2 *q = c->q;
     uint64_t off = entry & ENTRY_OFFSET;
     if (entry & L1_RESERVED) {
-        check_corrupt(c, "%s: L1 entry %llu has reserved bits set", whose, (unsigned long long)index);
+        check_corrupt(c, "%s: L1 entry %llu has reserved bits set", whose,
+                      (unsigned long long)index);
     }
     if (off == 0) {
         return 0;
     }
     if (off & (q->cluster - 1) || cluster_of(q, off) >= c->file_clusters) {
-        check_corrupt(c, "%s: L1 entry %llu is not where a table can be", whose, (unsigned long long)index);
+        check_corrupt(c, "%s: L1 entry %llu is not where a table can be", whose,
+                      (unsigned long long)index);
         c->unsure = true;
         return 0;
     }
@@ -79,7 +83,8 @@ static int walk_snapshot(void *ctx, const struct qcow2_snapshot *s)
         return 0;
     }
     uint64_t size = (uint64_t)s->l1_size * 8, off = s->l1_offset;
-    if (off & (q->cluster - 1) || off >= q->file.io.size || size > QCOW2_L1_MAX || size > q->file.io.size - off) {
+    if (off & (q->cluster - 1) || off >= q->file.io.size || size > QCOW2_L1_MAX ||
+        size > q->file.io.size - off) {
         check_corrupt(c, "%s: its L1 table is not where one can be", whose);
         c->unsure = true;
         return 0;
@@ -122,19 +127,21 @@ static int walk_l2(struct check *c, uint64_t table, uint64_t n)
             continue;
         }
         if (kind != CLUSTER_COMPRESSED && entry & L2_RESERVED) {
-            check_corrupt(c, "L2 table at byte %llu: entry %llu has reserved bits set", (unsigned long long)off,
-                          (unsigned long long)at / 8);
+            check_corrupt(c, "L2 table at byte %llu: entry %llu has reserved bits set",
+                          (unsigned long long)off, (unsigned long long)at / 8);
         }
         if (active) {
             count_entry(c, kind);
         }
         if (entry_clusters(q, entry, &first, &last)) {
             if (cluster_set_has(&q->metadata, first) || cluster_set_has(&q->metadata, last)) {
-                check_corrupt(c, "L2 table at byte %llu: entry %llu puts guest data over a table", (unsigned long long)off,
-                              (unsigned long long)at / 8);
+                check_corrupt(c, "L2 table at byte %llu: entry %llu puts guest data over a table",
+                              (unsigned long long)off, (unsigned long long)at / 8);
             }
-            last = kind == CLUSTER_COMPRESSED ? min_u64(last, c->file_clusters - 1) : last; /* rounded up to sectors */
-            rc = refer(c, offset_of(q, first), (last - first + 1) << q->h.cluster_bits, n, "guest data");
+            last = kind == CLUSTER_COMPRESSED ? min_u64(last, c->file_clusters - 1)
+                                              : last; /* rounded up to sectors */
+            rc = refer(c, offset_of(q, first), (last - first + 1) << q->h.cluster_bits, n,
+                       "guest data");
         }
     }
     return rc;
@@ -168,7 +175,8 @@ static int walk_refcounts(struct check *c)
             rc = refer(c, off, q->cluster, 1, "refcount block");
             continue;
         }
-        check_corrupt(c, "refcount table: entry %llu is not where a block can be", (unsigned long long)i);
+        check_corrupt(c, "refcount table: entry %llu is not where a block can be",
+                      (unsigned long long)i);
         if (c->fix) {
             refcount_set_block(q, i, 0); /* a new one is made where counts are missing */
             c->result->corruptions_fixed++;
@@ -200,7 +208,9 @@ static int walk_snapshots(struct check *c)
         c->unsure = true;
         return 0;
     }
-    return rc ? rc : refer(c, c->q->h.snapshots_offset, end - c->q->h.snapshots_offset, 1, "snapshot table");
+    return rc ? rc
+              : refer(c, c->q->h.snapshots_offset, end - c->q->h.snapshots_offset, 1,
+                      "snapshot table");
 }
 
 /** Count every reference. */
@@ -236,7 +246,8 @@ static int finish_fix(struct check *c)
 {
     int rc = qcow2_commit(c->q);
     if (!rc && is_clean(c->result)) {
-        rc = qcow2_set_features(c->q, HEADER_INCOMPATIBLE, 0, INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT);
+        rc = qcow2_set_features(c->q, HEADER_INCOMPATIBLE, 0,
+                                INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT);
         c->q->h.incompatible &= ~(INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT);
     }
     return rc;
@@ -246,7 +257,8 @@ static int run(struct check *c)
 {
     struct qcow2 *q = c->q;
     if (q->overlaps) {
-        check_corrupt(c, "tables lie over each other: this cannot be repaired, convert the image to save what is left");
+        check_corrupt(c, "tables lie over each other: this cannot be repaired, convert the image "
+                         "to save what is left");
         c->fix = false;
     }
     int rc = walk(c);
@@ -265,8 +277,8 @@ static int run(struct check *c)
     return rc;
 }
 
-int qcow2_check_open(struct qcow2 *q, bool fix, const struct qcow2_check_sink *sink, struct qcow2_check_result *result,
-                     struct block_error *err)
+int qcow2_check_open(struct qcow2 *q, bool fix, const struct qcow2_check_sink *sink,
+                     struct qcow2_check_result *result, struct block_error *err)
 {
     struct check c = {.q = q, .fix = fix, .sink = sink, .result = result};
     *result = (struct qcow2_check_result){.dirty = q->h.incompatible & INCOMPATIBLE_DIRTY};
@@ -285,13 +297,14 @@ int qcow2_check_open(struct qcow2 *q, bool fix, const struct qcow2_check_sink *s
     return 0;
 }
 
-int qcow2_check(const char *path, bool fix, const struct qcow2_check_sink *sink, struct qcow2_check_result *result,
-                struct block_error *err)
+int qcow2_check(const char *path, bool fix, const struct qcow2_check_sink *sink,
+                struct qcow2_check_result *result, struct block_error *err)
 {
     const struct block_options o = {.read_only = !fix, .vm_name = sink ? sink->vm_name : NULL};
-    struct qcow2_file file;
-    struct qcow2 *q;
-    if (qcow2_open_file(path, &o, &file, err) || qcow2_open_image(&file, path, &o, QCOW2_TO_CHECK, &q, err)) {
+    struct qcow2_file file = {.lock = {.note = -1}};
+    struct qcow2 *q = NULL;
+    if (qcow2_open_file(path, &o, &file, err) ||
+        qcow2_open_image(&file, path, &o, QCOW2_TO_CHECK, &q, err)) {
         return -1;
     }
     int rc = qcow2_check_open(q, fix, sink, result, err);

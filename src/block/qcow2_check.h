@@ -1,10 +1,12 @@
 /* A check under way: see qcow2_check in qcow2.h.
  *
- *   qcow2_check.c    walks all that refers to clusters     qcow2_refs.c   how often each cluster is referred to
+ *   qcow2_check.c    walks all that refers to clusters
+ *   qcow2_refs.c     how often each cluster is referred to
  *   qcow2_compare.c  references against counts and flags, and setting them right
  *
- * Memory: four bytes for each cluster of the file that is referred to, in chunks; at most REFS_BYTES_MAX. Time: each table is read
- * once however many snapshots share it, and a table of holes not at all.
+ * Memory: four bytes for each cluster of the file that is referred to, in chunks; at most
+ * REFS_BYTES_MAX. Time: each table is read once however many snapshots share it, and a table of
+ * holes not at all.
  */
 #ifndef BLOCK_QCOW2_CHECK_H
 #define BLOCK_QCOW2_CHECK_H
@@ -45,8 +47,8 @@ struct check {
     struct cluster_set active; /* L2 tables of the disk itself */
     uint8_t *buf;              /* a cluster */
     uint64_t file_clusters;
-    bool unsure;               /* something could not be read that may hold references */
-    unsigned lines;            /* told so far */
+    bool unsure;    /* something could not be read that may hold references */
+    unsigned lines; /* told so far */
 };
 
 /** Tell one finding. */
@@ -54,7 +56,8 @@ void check_say(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** The same of something that is wrong. */
 #define check_corrupt(c, ...) ((c)->result->corruptions++, check_say(c, __VA_ARGS__))
 bool check_stopped(const struct check *c);
-/** Hold c->refs against the counts, then the flags of the active tables against these; set right what differs. 0 or -errno. */
+/** Hold c->refs against the counts, then the flags of the active tables against these; set right
+ * what differs. 0 or -errno. */
 int check_counts(struct check *c) MUST_CHECK;
 int check_flags(struct check *c) MUST_CHECK;
 

@@ -1,14 +1,18 @@
 /* What reaches the disk, in which order: see qcow2_impl.h.
  *
- * A commit writes in steps with barriers (fdatasync) between them; of each step, any subset of the sectors may be lost.
- *   1. refcount blocks (in which counts have only gone up), tables that nothing in the file refers to yet; data was written before.
- *      Lost: clusters leak.
- *   2. the refcount table's entries for new blocks, or, when the table has moved, the header that names it. As 1.
- *   3. L2 tables and the L1 table. Each entry refers to the old or to the new place of its cluster; both are valid, both are counted.
+ * A commit writes in steps with barriers (fdatasync) between them; of each step, any subset of the
+ * sectors may be lost.
+ *   1. refcount blocks (in which counts have only gone up), and tables that nothing in the file
+ *      refers to yet; data was written before. Lost: clusters leak.
+ *   2. the refcount table's entries for new blocks, or, when the table has moved, the header that
+ *      names it. As 1.
+ *   3. L2 tables and the L1 table. Each entry refers to the old or to the new place of its cluster;
+ *      both are valid, both are counted.
  *   4. counts that go down. Lost: clusters leak. Only now may these clusters be used again.
- * A sector (512 bytes) is written whole or not at all; no entry, and nothing that must change together, crosses one.
- * A barrier that failed has lost writes that nobody can name: from then on the image fails for good (the kernel reports such an
- * error once only).
+ *
+ * A sector (512 bytes) is written whole or not at all; no entry, and nothing that must change
+ * together, crosses one. A barrier that failed has lost writes that nobody can name: from then on
+ * the image fails for good (the kernel reports such an error once only).
  */
 #include "block/qcow2_impl.h"
 
@@ -33,7 +37,8 @@ static bool is_new_table(const struct qcow2 *q, uint32_t index)
 
 enum which_pages { PAGES_UNREACHABLE, PAGES_REST };
 
-/** Write dirty pages: those that nothing in the file refers to, and refcounts; or all that are left. */
+/** Write dirty pages: those that nothing in the file refers to, and refcounts; or all that are
+ * left. */
 static int write_pages(struct qcow2 *q, enum which_pages which)
 {
     struct qcow2_page *next;
@@ -52,7 +57,8 @@ static int write_pages(struct qcow2 *q, enum which_pages which)
 }
 
 /** Entries [first, first + 64) of a table in memory to the file, where it lies at `off`. */
-static int write_entries(struct qcow2 *q, const uint64_t *table, uint64_t first, uint64_t count, uint64_t off)
+static int write_entries(struct qcow2 *q, const uint64_t *table, uint64_t first, uint64_t count,
+                         uint64_t off)
 {
     uint8_t bytes[512];
     uint64_t n = min_u64(64, count - first);
@@ -81,7 +87,8 @@ static void clear_reftable_dirty(struct qcow2 *q)
 
 static int write_header(struct qcow2 *q)
 {
-    return qcow2_io_write(&q->file.io, 0, q->header_sector, q->h.version == 2 ? HEADER_V2_LENGTH : HEADER_V3_LENGTH);
+    return qcow2_io_write(&q->file.io, 0, q->header_sector,
+                          q->h.version == 2 ? HEADER_V2_LENGTH : HEADER_V3_LENGTH);
 }
 
 /** Step 2. */
@@ -157,7 +164,8 @@ int qcow2_commit(struct qcow2 *q)
         }
     }
     if (!rc && q->pending_count) {
-        int freed = free_now(q); /* what could not be freed has leaked: the data is safe all the same */
+        int freed =
+            free_now(q); /* what could not be freed has leaked: the data is safe all the same */
         (void)freed;
         rc = write_pages(q, PAGES_UNREACHABLE);
     }

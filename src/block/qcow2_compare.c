@@ -1,8 +1,10 @@
-/* Checking an image: references against counts, counts against flags; and setting them right. See qcow2_check.h.
+/* Checking an image: references against counts, counts against flags; and setting them right. See
+ * qcow2_check.h.
  *
- * A count that is too low is always raised. One that is too high is lowered only when every table could be read. New refcount
- * structures go where nothing refers to (the hooks). All changes reach the disk by commits, in their order: whatever is cut off
- * leaves an image that can be checked again.
+ * A count that is too low is always raised. One that is too high is lowered only when every table
+ * could be read. New refcount structures go where nothing refers to (the hooks). All changes reach
+ * the disk by commits, in their order: whatever is cut off leaves an image that can be checked
+ * again.
  */
 #include "block/qcow2_check.h"
 
@@ -29,11 +31,13 @@ static int mismatch(struct check *c, uint64_t cluster, uint64_t count, uint64_t 
     const unsigned long long off = offset_of(q, cluster);
     if (leak) {
         c->result->leaks++;
-        check_say(c, "the cluster at byte %llu is leaked: counted %llu times, referred to %llu times", off,
-                  (unsigned long long)count, (unsigned long long)refs);
+        check_say(c,
+                  "the cluster at byte %llu is leaked: counted %llu times, referred to %llu times",
+                  off, (unsigned long long)count, (unsigned long long)refs);
     } else {
-        check_corrupt(c, "the cluster at byte %llu is counted %llu times, but referred to %llu times", off,
-                      (unsigned long long)count, (unsigned long long)refs);
+        check_corrupt(c,
+                      "the cluster at byte %llu is counted %llu times, but referred to %llu times",
+                      off, (unsigned long long)count, (unsigned long long)refs);
     }
     if (!c->fix || (leak && c->unsure)) {
         return 0;
@@ -130,7 +134,8 @@ static int check_l2_flags(struct check *c, uint32_t index)
             if (rc || !wrong) {
                 continue;
             }
-            check_corrupt(c, "guest cluster %llu: the flag for a count of one is wrong", (unsigned long long)(guest + i));
+            check_corrupt(c, "guest cluster %llu: the flag for a count of one is wrong",
+                          (unsigned long long)(guest + i));
             rc = c->fix ? map_set(q, guest + i, entry[i] ^ ENTRY_COPIED) : 0;
             c->result->corruptions_fixed += c->fix && !rc;
         }

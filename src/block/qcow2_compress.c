@@ -1,6 +1,8 @@
-/* Compressed clusters: "Compressed Clusters Descriptor". zlib (raw deflate) or zstd (one frame), as the header says.
+/* Compressed clusters: "Compressed Clusters Descriptor". zlib (raw deflate) or zstd (one frame), as
+ * the header says.
  *
- * The packed size in the entry is rounded up to sectors: what follows the compressed data there is not looked at.
+ * The packed size in the entry is rounded up to sectors: what follows the compressed data there is
+ * not looked at.
  */
 #include "block/qcow2_impl.h"
 
@@ -15,7 +17,8 @@
 
 static bool inflate_all(const uint8_t *from, size_t from_len, uint8_t *to, size_t to_len)
 {
-    z_stream z = {.next_in = from, .avail_in = (uInt)from_len, .next_out = to, .avail_out = (uInt)to_len};
+    z_stream z = {
+        .next_in = from, .avail_in = (uInt)from_len, .next_out = to, .avail_out = (uInt)to_len};
     if (inflateInit2(&z, -MAX_WBITS) != Z_OK) {
         return false;
     }
@@ -74,8 +77,12 @@ static size_t pack(struct qcow2 *q, const uint8_t *data)
         size_t n = ZSTD_compress(q->packed, room, data, q->cluster, ZSTD_CLEVEL_DEFAULT);
         return ZSTD_isError(n) ? 0 : n;
     }
-    z_stream z = {.next_in = data, .avail_in = (uInt)q->cluster, .next_out = q->packed, .avail_out = (uInt)room};
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -DEFLATE_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+    z_stream z = {.next_in = data,
+                  .avail_in = (uInt)q->cluster,
+                  .next_out = q->packed,
+                  .avail_out = (uInt)room};
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -DEFLATE_WINDOW, 9,
+                     Z_DEFAULT_STRATEGY) != Z_OK) {
         return 0;
     }
     int rc = deflate(&z, Z_FINISH);
@@ -83,8 +90,8 @@ static size_t pack(struct qcow2 *q, const uint8_t *data)
     return rc == Z_STREAM_END ? room - z.avail_out : 0;
 }
 
-/** Room for len bytes: in the cluster begun before, also on into the next one when that is free, or in a new cluster. Each cluster
- *  touched has one reference more. */
+/** Room for len bytes: in the cluster begun before, also on into the next one when that is free, or
+ * in a new cluster. Each cluster touched has one reference more. */
 static int place_packed(struct qcow2 *q, size_t len, uint64_t *off)
 {
     uint64_t first, got, count;
@@ -119,7 +126,8 @@ int qcow2_write_compressed(struct block *b, uint64_t off, const uint8_t *data)
 {
     struct qcow2 *q = (struct qcow2 *)b;
     const uint64_t guest = cluster_of(q, off);
-    const struct io_vec whole = {.base = (uint8_t *)(uintptr_t)data, .len = min_u64(q->cluster, b->size - off)};
+    const struct io_vec whole = {.base = (uint8_t *)(uintptr_t)data,
+                                 .len = min_u64(q->cluster, b->size - off)};
     uint64_t entry, host;
     int rc = qcow2_begin_write(q);
     rc = rc ? rc : qcow2_commit_if_full(q);

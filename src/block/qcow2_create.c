@@ -59,8 +59,8 @@ static uint64_t header_room(const struct layout *l)
     return min_u64(l->cluster, 4096);
 }
 
-static int write_header(struct qcow2_io *io, const struct qcow2_create *what, const struct layout *l, const char *name,
-                        struct block_error *err)
+static int write_header(struct qcow2_io *io, const struct qcow2_create *what,
+                        const struct layout *l, const char *name, struct block_error *err)
 {
     uint8_t *p = calloc(1, header_room(l));
     if (!p) {
@@ -84,7 +84,8 @@ static int write_header(struct qcow2_io *io, const struct qcow2_create *what, co
         at += put_extension(p + at, EXTENSION_BACKING_FORMAT, format, (uint32_t)strlen(format));
         at += 8; /* the end of the extensions */
         if (len > QCOW2_NAME_MAX || len > header_room(l) - at) {
-            rc = block_fail(err, "%s: the backing file's name is too long for the image's header", name);
+            rc = block_fail(err, "%s: the backing file's name is too long for the image's header",
+                            name);
         } else {
             memcpy(p + at, what->backing, len);
             store_be64(p + HEADER_BACKING_OFFSET, at);
@@ -126,7 +127,8 @@ int qcow2_create(int fd, const char *name, const struct qcow2_create *what, stru
 {
     struct qcow2_io io;
     struct layout l;
-    if (what->cluster_bits < QCOW2_CLUSTER_BITS_MIN || what->cluster_bits > QCOW2_CLUSTER_BITS_MAX) {
+    if (what->cluster_bits < QCOW2_CLUSTER_BITS_MIN ||
+        what->cluster_bits > QCOW2_CLUSTER_BITS_MAX) {
         return block_fail(err, "%s: clusters can have 512 bytes to 2 MB", name);
     }
     if (what->size % BLOCK_SECTOR) {
@@ -134,8 +136,9 @@ int qcow2_create(int fd, const char *name, const struct qcow2_create *what, stru
     }
     lay_out(&l, what);
     if (l.l1_entries > QCOW2_L1_MAX / 8) {
-        return block_fail(err, "%s: with clusters of %llu bytes a disk cannot be so large; use larger ones", name,
-                          (unsigned long long)l.cluster);
+        return block_fail(
+            err, "%s: with clusters of %llu bytes a disk cannot be so large; use larger ones", name,
+            (unsigned long long)l.cluster);
     }
     int rc = qcow2_io_init(&io, fd);
     if (rc) {

@@ -1,7 +1,7 @@
 /* The qcow2 format's constants, and its header once it was read and found sound.
  *
- * Source: QEMU's docs/interop/qcow2.txt, "Qcow2 Image File Format"; section titles are named beside what they define.
- * Numbers in the file are big-endian.
+ * Source: QEMU's docs/interop/qcow2.txt, "Qcow2 Image File Format"; section titles are named beside
+ * what they define. Numbers in the file are big-endian.
  */
 #ifndef BLOCK_QCOW2_FORMAT_H
 #define BLOCK_QCOW2_FORMAT_H
@@ -42,7 +42,6 @@ enum {
 #define INCOMPATIBLE_EXTENDED_L2 (1ull << 4)
 #define INCOMPATIBLE_KNOWN 0x1full
 #define COMPATIBLE_LAZY_REFCOUNTS (1ull << 0)
-#define AUTOCLEAR_BITMAPS (1ull << 0)
 
 /* "Header extensions" */
 #define EXTENSION_END 0u
@@ -57,11 +56,10 @@ enum {
 #define ENTRY_ZERO (1ull << 0)        /* L2 only, version 3 */
 #define L1_RESERVED 0x7f000000000001ffull
 #define L2_RESERVED 0x3f000000000001feull
-#define REFTABLE_OFFSET (~0x1ffull)
 
-#define QCOW2_OFFSET_END (1ull << 56)        /* host offsets lie below */
-#define QCOW2_L1_MAX (32u << 20)             /* bytes; QEMU's limits, here too: what is held in memory */
-#define QCOW2_REFTABLE_MAX (8u << 20)        /* bytes */
+#define QCOW2_OFFSET_END (1ull << 56) /* host offsets lie below */
+#define QCOW2_L1_MAX (32u << 20)      /* bytes; QEMU's limits, here too: what is held in memory */
+#define QCOW2_REFTABLE_MAX (8u << 20) /* bytes */
 #define QCOW2_SNAPSHOTS_MAX 65536u
 #define QCOW2_SNAPSHOT_TABLE_MAX (64u << 20) /* bytes */
 
@@ -86,13 +84,15 @@ struct qcow2_header {
     char backing_format[16];
 };
 
-/** Read the header from the first `len` bytes of a file (the first cluster or more, as far as the file has it); `file_size` is the
- *  file's. 0: every field is in its range, tables are aligned and lie in the file. Features that cannot be used are accepted here;
- *  qcow2_header_usable refuses them. -1 with *err. */
-int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len, uint64_t file_size, const char *name,
-                       struct block_error *err) MUST_CHECK;
+/** Read the header from the first `len` bytes of a file (the first cluster or more, as far as the
+ * file has it); `file_size` is the file's. 0: every field is in its range, tables are aligned and
+ * lie in the file. Features that cannot be used are accepted here; qcow2_header_usable refuses
+ * them. -1 with *err. */
+int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len, uint64_t file_size,
+                       const char *name, struct block_error *err) MUST_CHECK;
 /** Whether the disk can be read and written by this program. 0, or -1 with *err. */
-int qcow2_header_usable(const struct qcow2_header *h, const char *name, struct block_error *err) MUST_CHECK;
+int qcow2_header_usable(const struct qcow2_header *h, const char *name,
+                        struct block_error *err) MUST_CHECK;
 
 /* ---- big-endian numbers in tables ---- */
 

@@ -1,4 +1,5 @@
-/* The header of a qcow2 image: "Header", "Header extensions", "Feature name table". See qcow2_format.h. No state. */
+/* The header of a qcow2 image: "Header", "Header extensions", "Feature name table". See
+ * qcow2_format.h. No state. */
 #include "block/qcow2_impl.h"
 
 #include <stdio.h>
@@ -24,16 +25,19 @@ static int damaged(const struct source *s, const char *what)
 }
 
 /** A table of `size` bytes at `off`: aligned, not over the header, in the file. */
-static int check_table(const struct source *s, const struct qcow2_header *h, uint64_t off, uint64_t size, const char *what)
+static int check_table(const struct source *s, const struct qcow2_header *h, uint64_t off,
+                       uint64_t size, const char *what)
 {
     const uint64_t cluster = 1ull << h->cluster_bits;
-    bool sound = off >= cluster && (off & (cluster - 1)) == 0 && off < QCOW2_OFFSET_END && size <= s->file_size &&
-                 off <= s->file_size - size;
+    bool sound = off >= cluster && (off & (cluster - 1)) == 0 && off < QCOW2_OFFSET_END &&
+                 size <= s->file_size && off <= s->file_size - size;
     if (sound) {
         return 0;
     }
-    return block_fail(s->err, "%s: the qcow2 image is damaged or cut off: its %s (byte %llu, %llu bytes) is misplaced", s->name,
-                      what, (unsigned long long)off, (unsigned long long)size);
+    return block_fail(
+        s->err,
+        "%s: the qcow2 image is damaged or cut off: its %s (byte %llu, %llu bytes) is misplaced",
+        s->name, what, (unsigned long long)off, (unsigned long long)size);
 }
 
 static int parse_geometry(const struct source *s, struct qcow2_header *h)
@@ -107,12 +111,14 @@ static void find_feature_name(struct qcow2_header *h, const uint8_t *table, uint
         if (table[0] == 0 && table[1] == bit_nr) {
             char feature[47];
             copy_text(feature, sizeof(feature), table + 2, 46);
-            snprintf(h->unknown_feature, sizeof(h->unknown_feature), "\"%s\" (incompatible feature bit %u)", feature, bit_nr);
+            snprintf(h->unknown_feature, sizeof(h->unknown_feature),
+                     "\"%s\" (incompatible feature bit %u)", feature, bit_nr);
         }
     }
 }
 
-static int parse_extension(const struct source *s, struct qcow2_header *h, uint32_t type, const uint8_t *data, uint32_t len)
+static int parse_extension(const struct source *s, struct qcow2_header *h, uint32_t type,
+                           const uint8_t *data, uint32_t len)
 {
     switch (type) {
     case EXTENSION_BACKING_FORMAT:
@@ -129,13 +135,15 @@ static int parse_extension(const struct source *s, struct qcow2_header *h, uint3
         h->bitmaps = load_be32(data);
         h->bitmaps_size = load_be64(data + 8);
         h->bitmaps_offset = load_be64(data + 16);
-        return h->bitmaps ? check_table(s, h, h->bitmaps_offset, h->bitmaps_size, "list of bitmaps") : 0;
+        return h->bitmaps ? check_table(s, h, h->bitmaps_offset, h->bitmaps_size, "list of bitmaps")
+                          : 0;
     default: return 0; /* "Unknown header extension, can be safely ignored" */
     }
 }
 
 /** The extensions lie between the header and the backing file's name, or the end of the cluster. */
-static int parse_extensions(const struct source *s, struct qcow2_header *h, uint64_t at, uint64_t end)
+static int parse_extensions(const struct source *s, struct qcow2_header *h, uint64_t at,
+                            uint64_t end)
 {
     end = min_u64(end, s->len);
     while (end - min_u64(at, end) >= 8) {
@@ -165,7 +173,8 @@ static int parse_backing(const struct source *s, struct qcow2_header *h, uint64_
     if (off == 0) {
         return 0;
     }
-    if (len > QCOW2_NAME_MAX || off > min_u64(cluster, s->len) || len > min_u64(cluster, s->len) - off) {
+    if (len > QCOW2_NAME_MAX || off > min_u64(cluster, s->len) ||
+        len > min_u64(cluster, s->len) - off) {
         return damaged(s, "its backing file's name is misplaced");
     }
     if (memchr(s->bytes + off, '\0', len)) {
@@ -190,7 +199,8 @@ static int check_tables(const struct source *s, const struct qcow2_header *h)
     if (h->l1_size && check_table(s, h, h->l1_offset, (uint64_t)h->l1_size * 8, "L1 table")) {
         return -1;
     }
-    if (h->reftable_clusters == 0 || h->reftable_clusters > max_u64(QCOW2_REFTABLE_MAX >> h->cluster_bits, 1)) {
+    if (h->reftable_clusters == 0 ||
+        h->reftable_clusters > max_u64(QCOW2_REFTABLE_MAX >> h->cluster_bits, 1)) {
         return damaged(s, "its refcount table has no size that can be");
     }
     uint64_t reftable_size = (uint64_t)h->reftable_clusters << h->cluster_bits;
@@ -201,13 +211,16 @@ static int check_tables(const struct source *s, const struct qcow2_header *h)
         return damaged(s, "it has more than 65536 snapshots");
     }
     /* a snapshot takes 40 bytes at least */
-    return h->snapshots ? check_table(s, h, h->snapshots_offset, (uint64_t)h->snapshots * 40, "snapshot table") : 0;
+    return h->snapshots ? check_table(s, h, h->snapshots_offset, (uint64_t)h->snapshots * 40,
+                                      "snapshot table")
+                        : 0;
 }
 
-int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len, uint64_t file_size, const char *name,
-                       struct block_error *err)
+int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len, uint64_t file_size,
+                       const char *name, struct block_error *err)
 {
-    const struct source s = {.bytes = bytes, .len = len, .file_size = file_size, .name = name, .err = err};
+    const struct source s = {
+        .bytes = bytes, .len = len, .file_size = file_size, .name = name, .err = err};
     *h = (struct qcow2_header){0};
     if (!qcow2_probe(bytes, len)) {
         return block_fail(err, "%s: not a qcow2 image: it does not begin with QFI", name);
@@ -217,12 +230,15 @@ int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len,
     }
     h->version = load_be32(bytes + HEADER_VERSION);
     if (h->version != 2 && h->version != 3) {
-        return block_fail(err, "%s: a qcow image of version %u; only 2 and 3 are supported: convert it with qemu-img", name,
-                          h->version);
+        return block_fail(
+            err,
+            "%s: a qcow image of version %u; only 2 and 3 are supported: convert it with qemu-img",
+            name, h->version);
     }
     uint32_t header_length;
     uint64_t extensions_end;
-    if (parse_geometry(&s, h) || parse_features(&s, h, &header_length) || parse_backing(&s, h, &extensions_end)) {
+    if (parse_geometry(&s, h) || parse_features(&s, h, &header_length) ||
+        parse_backing(&s, h, &extensions_end)) {
         return -1;
     }
     if (parse_extensions(&s, h, header_length, extensions_end) || check_tables(&s, h)) {
@@ -230,7 +246,8 @@ int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t len,
     }
     uint64_t unknown = h->incompatible & ~INCOMPATIBLE_KNOWN;
     if (unknown && !h->unknown_feature[0]) {
-        snprintf(h->unknown_feature, sizeof(h->unknown_feature), "incompatible feature bit %d", __builtin_ctzll(unknown));
+        snprintf(h->unknown_feature, sizeof(h->unknown_feature), "incompatible feature bit %d",
+                 __builtin_ctzll(unknown));
     }
     return 0;
 }
@@ -252,5 +269,8 @@ int qcow2_header_usable(const struct qcow2_header *h, const char *name, struct b
     if (!what) {
         return 0;
     }
-    return block_fail(err, "%s: this qcow2 image uses %s, which is not supported; qemu-img convert makes one without", name, what);
+    return block_fail(
+        err,
+        "%s: this qcow2 image uses %s, which is not supported; qemu-img convert makes one without",
+        name, what);
 }

@@ -1,7 +1,9 @@
-/* "Cluster mapping": L1 and L2 tables, from a guest cluster to its place in the file. See qcow2_impl.h.
+/* "Cluster mapping": L1 and L2 tables, from a guest cluster to its place in the file. See
+ * qcow2_impl.h.
  *
- * The L1 table is held in memory, L2 tables in the cache. A table that a snapshot shares is copied before it changes; the new one is
- * complete in memory and in the file before a commit lets the L1 table refer to it.
+ * The L1 table is held in memory, L2 tables in the cache. A table that a snapshot shares is copied
+ * before it changes; the new one is complete in memory and in the file before a commit lets the L1
+ * table refer to it.
  */
 #include "block/qcow2_impl.h"
 
@@ -65,7 +67,8 @@ int map_get(struct qcow2 *q, uint64_t guest, uint64_t *entry)
     return map_get_run(q, guest, entry, &one);
 }
 
-/** A copy of the table that a snapshot shares with us. It has no dirty pages: those are only in tables of our own. */
+/** A copy of the table that a snapshot shares with us. It has no dirty pages: those are only in
+ * tables of our own. */
 static int copy_table(struct qcow2 *q, uint64_t from, uint64_t to)
 {
     int rc = qcow2_io_read(&q->file.io, from, q->edge[0], q->cluster);
@@ -85,7 +88,8 @@ int map_prepare(struct qcow2 *q, uint64_t guest)
             return rc;
         }
         if (count == 0) {
-            return qcow2_corrupt(q, "the L2 table at byte %llu has no references", (unsigned long long)old);
+            return qcow2_corrupt(q, "the L2 table at byte %llu has no references",
+                                 (unsigned long long)old);
         }
         if (count == 1) {
             return 0;
@@ -107,7 +111,9 @@ int map_prepare(struct qcow2 *q, uint64_t guest)
     }
     map_set_l1(q, index, offset_of(q, table) | ENTRY_COPIED);
     q->l1_new[index / 8] |= (uint8_t)(1u << index % 8);
-    return old ? 0 : map_set(q, guest, 0); /* the table will be in the file, whatever becomes of this write */
+    return old ? 0
+               : map_set(q, guest,
+                         0); /* the table will be in the file, whatever becomes of this write */
 }
 
 int map_set(struct qcow2 *q, uint64_t guest, uint64_t entry)
@@ -144,7 +150,9 @@ enum cluster_kind entry_kind(const struct qcow2 *q, uint64_t entry, uint64_t *ho
     *host = 0;
     if (entry & ENTRY_COMPRESSED) {
         *host = entry & ((1ull << packed_offset_bits(q)) - 1);
-        return *host < QCOW2_OFFSET_END && *host >= q->cluster && *host < q->file.io.size ? CLUSTER_COMPRESSED : CLUSTER_BAD;
+        return *host < QCOW2_OFFSET_END && *host >= q->cluster && *host < q->file.io.size
+                   ? CLUSTER_COMPRESSED
+                   : CLUSTER_BAD;
     }
     *host = entry & ENTRY_OFFSET;
     if (*host & (q->cluster - 1) || (*host == 0 && entry & ENTRY_COPIED)) {

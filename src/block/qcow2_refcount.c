@@ -1,8 +1,9 @@
 /* "Host cluster management": refcounts, their blocks, and the table of these. See qcow2_impl.h.
  *
- * The table is held in memory, blocks in the cache. A new block lies in the first cluster that it counts itself: those are free, for
- * there was no block. A table that is too small is replaced by a larger one behind everything counted so far, together with the
- * blocks that count it. Nothing in the file refers to either before a commit.
+ * The table is held in memory, blocks in the cache. A new block lies in the first cluster that it
+ * counts itself: those are free, for there was no block. A table that is too small is replaced by a
+ * larger one behind everything counted so far, together with the blocks that count it. Nothing in
+ * the file refers to either before a commit.
  */
 #include "block/qcow2_impl.h"
 
@@ -113,7 +114,8 @@ static int note_placed(struct qcow2 *q, uint64_t cluster)
     return rc || !q->hooks ? rc : q->hooks->placed(q->hooks_ctx, cluster);
 }
 
-/** Where block i goes: into its own range, or in a repair, when all of that is in use, behind everything. */
+/** Where block i goes: into its own range, or in a repair, when all of that is in use, behind
+ * everything. */
 static uint64_t place_block(struct qcow2 *q, uint64_t i)
 {
     uint64_t at = i * q->refblock_entries, end = at + q->refblock_entries;
@@ -126,21 +128,22 @@ static uint64_t place_block(struct qcow2 *q, uint64_t i)
     return at < end ? at : q->area_from;
 }
 
-/** A larger table, to be written where clusters [first, first + blocks + clusters) are: first the blocks that count these clusters,
- *  then the table. */
+/** A larger table, to be written where clusters [first, first + blocks + clusters) are: first the
+ * blocks that count these clusters, then the table. */
 struct new_table {
     uint64_t first, blocks, clusters, entries;
 };
 
 static int plan_table(struct qcow2 *q, uint64_t entries, struct new_table *t)
 {
-    *t = (struct new_table){.first = max_u64(q->reftable_count * q->refblock_entries, q->area_from)};
-    const uint64_t per_cluster = q->cluster / 8;
+    const uint64_t per_block = q->refblock_entries, per_cluster = q->cluster / 8;
+    BUG_ON(per_block == 0 || per_cluster == 0);
+    *t = (struct new_table){.first = max_u64(q->reftable_count * per_block, q->area_from)};
     entries = max_u64(entries, q->reftable_count + q->reftable_count / 2);
     for (;;) {
         t->clusters = (entries + per_cluster - 1) / per_cluster;
-        uint64_t last = (t->first + t->blocks + t->clusters - 1) / q->refblock_entries;
-        uint64_t blocks = last - t->first / q->refblock_entries + 1;
+        uint64_t last = (t->first + t->blocks + t->clusters - 1) / per_block;
+        uint64_t blocks = last - t->first / per_block + 1;
         if (blocks == t->blocks && last < entries) {
             break;
         }
@@ -215,10 +218,13 @@ int refcount_make_block(struct qcow2 *q, uint64_t cluster)
     uint64_t at = place_block(q, i);
     int rc = alloc_check_range(q, at, 1);
     if (!rc && !q->hooks && cluster_set_has(&q->metadata, at)) {
-        rc = qcow2_corrupt(q, "the table at byte %llu has no refcount", (unsigned long long)offset_of(q, at));
+        rc = qcow2_corrupt(q, "the table at byte %llu has no refcount",
+                           (unsigned long long)offset_of(q, at));
     }
     rc = rc ? rc : cluster_clear(q, at);
-    rc = rc ? rc : note_placed(q, at); /* first: its own count may need a block, which must not go here */
+    rc =
+        rc ? rc
+           : note_placed(q, at); /* first: its own count may need a block, which must not go here */
     if (rc) {
         return rc;
     }

@@ -1,4 +1,5 @@
-/* What else an image refers to: "Snapshots", "Bitmaps". Both are only walked, never changed. See qcow2_impl.h. */
+/* What else an image refers to: "Snapshots", "Bitmaps". Both are only walked, never changed. See
+ * qcow2_impl.h. */
 #include "block/qcow2_impl.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@
 #define BITMAP_DIRECTORY_MAX (64u << 20)
 #define BITMAP_TABLE_MAX (32u << 20)
 
-int snapshots_each(struct qcow2 *q, int (*fn)(void *ctx, const struct qcow2_snapshot *s), void *ctx, uint64_t *end)
+int snapshots_each(struct qcow2 *q, int (*fn)(void *ctx, const struct qcow2_snapshot *s), void *ctx,
+                   uint64_t *end)
 {
     uint64_t at = q->h.snapshots_offset;
     const uint64_t start = at;
@@ -23,7 +25,8 @@ int snapshots_each(struct qcow2 *q, int (*fn)(void *ctx, const struct qcow2_snap
             return rc;
         }
         struct qcow2_snapshot s = {.l1_offset = load_be64(fixed), .l1_size = load_be32(fixed + 8)};
-        uint64_t id_len = load_be16(fixed + 12), name_len = load_be16(fixed + 14), extra = load_be32(fixed + 36);
+        uint64_t id_len = load_be16(fixed + 12), name_len = load_be16(fixed + 14),
+                 extra = load_be32(fixed + 36);
         uint64_t name_at = at + SNAPSHOT_FIXED + extra + id_len;
         at = align_up(name_at + name_len, 8);
         if (at - start > QCOW2_SNAPSHOT_TABLE_MAX || name_at + name_len > q->file.io.size) {
@@ -43,10 +46,11 @@ int snapshots_each(struct qcow2 *q, int (*fn)(void *ctx, const struct qcow2_snap
     return 0;
 }
 
-static int bitmap_table_each(struct qcow2 *q, uint64_t off, uint64_t size, int (*fn)(void *ctx, uint64_t off, uint64_t len),
-                             void *ctx)
+static int bitmap_table_each(struct qcow2 *q, uint64_t off, uint64_t size,
+                             int (*fn)(void *ctx, uint64_t off, uint64_t len), void *ctx)
 {
-    if (size > BITMAP_TABLE_MAX || off & (q->cluster - 1) || off >= q->file.io.size || size > q->file.io.size - off) {
+    if (size > BITMAP_TABLE_MAX || off & (q->cluster - 1) || off >= q->file.io.size ||
+        size > q->file.io.size - off) {
         return -EIO;
     }
     int rc = size ? fn(ctx, off, size) : 0;
@@ -77,11 +81,14 @@ int bitmaps_each(struct qcow2 *q, int (*fn)(void *ctx, uint64_t off, uint64_t le
             return -EIO;
         }
         rc = qcow2_io_read(&q->file.io, at, fixed, sizeof(fixed));
-        uint64_t len = align_up(BITMAP_FIXED + load_be16(fixed + 18) + (uint64_t)load_be32(fixed + 20), 8);
+        uint64_t len =
+            align_up(BITMAP_FIXED + load_be16(fixed + 18) + (uint64_t)load_be32(fixed + 20), 8);
         if (!rc && len > end - at) {
             return -EIO;
         }
-        rc = rc ? rc : bitmap_table_each(q, load_be64(fixed), (uint64_t)load_be32(fixed + 8) * 8, fn, ctx);
+        rc = rc ? rc
+                : bitmap_table_each(q, load_be64(fixed), (uint64_t)load_be32(fixed + 8) * 8, fn,
+                                    ctx);
         at += len;
     }
     return rc;

@@ -1,8 +1,9 @@
 /* Changing a disk: writes, discards, zeros. See qcow2_impl.h.
  *
- * A cluster that is ours alone (one reference, no table) is written in its place. Any other gets a new place: what the write leaves of
- * it is filled in from the old contents, the bytes go to the file, then the L2 entry changes in memory and the old place is freed
- * later. Work goes in steps within one page of an L2 table.
+ * A cluster that is ours alone (one reference, no table) is written in its place. Any other gets a
+ * new place: what the write leaves of it is filled in from the old contents, the bytes go to the
+ * file, then the L2 entry changes in memory and the old place is freed later. Work goes in steps
+ * within one page of an L2 table.
  */
 #include "block/qcow2_impl.h"
 
@@ -31,7 +32,8 @@ static int own_space(struct qcow2 *q, uint64_t entry, uint64_t *host)
         return 0;
     }
     if (cluster_set_has(&q->metadata, cluster_of(q, *host))) {
-        return qcow2_corrupt(q, "guest data is where a table lies, at byte %llu", (unsigned long long)*host);
+        return qcow2_corrupt(q, "guest data is where a table lies, at byte %llu",
+                             (unsigned long long)*host);
     }
     uint64_t count;
     int rc = refcount_get(q, cluster_of(q, *host), &count);
@@ -39,12 +41,14 @@ static int own_space(struct qcow2 *q, uint64_t entry, uint64_t *host)
         return rc;
     }
     if (count == 0) {
-        return qcow2_corrupt(q, "the data at byte %llu has no references", (unsigned long long)*host);
+        return qcow2_corrupt(q, "the data at byte %llu has no references",
+                             (unsigned long long)*host);
     }
     return count == 1;
 }
 
-/** Look up the entries of the clusters that [s->off, s->off+s->len) touches, and cut the step to them. */
+/** Look up the entries of the clusters that [s->off, s->off+s->len) touches, and cut the step to
+ * them. */
 static int step_look_up(struct qcow2 *q, struct step *s)
 {
     s->guest = cluster_of(q, s->off);
@@ -60,8 +64,10 @@ static void step_cut(const struct qcow2 *q, struct step *s, unsigned count)
     s->len = min_u64(s->len, offset_of(q, s->guest + count) - s->off);
 }
 
-/** The file's bytes from host on become: head_len bytes of edge 0, the step's, tail_len of edge 1. */
-static int write_filled(struct qcow2 *q, uint64_t host, uint64_t head_len, struct step *s, uint64_t tail_len)
+/** The file's bytes from host on become: head_len bytes of edge 0, the step's, tail_len of edge 1.
+ */
+static int write_filled(struct qcow2 *q, uint64_t host, uint64_t head_len, struct step *s,
+                        uint64_t tail_len)
 {
     uint64_t left = s->len;
     bool tail_done = tail_len == 0;
@@ -94,7 +100,8 @@ static bool reads_zero(const struct qcow2 *q, uint64_t entry, uint64_t off)
 {
     uint64_t host;
     enum cluster_kind kind = entry_kind(q, entry, &host);
-    return kind == CLUSTER_ZERO || (kind == CLUSTER_BACKING && (!q->backing || off >= q->backing->size));
+    return kind == CLUSTER_ZERO ||
+           (kind == CLUSTER_BACKING && (!q->backing || off >= q->backing->size));
 }
 
 /** What the step leaves of a cluster: [off, off+len) of the disk, into an edge. */
@@ -109,7 +116,8 @@ static int fill_edge(struct qcow2 *q, unsigned edge, uint64_t entry, uint64_t of
     return on_disk ? qcow2_read_bytes(q, off, q->edge[edge], on_disk) : 0;
 }
 
-/** Put the step's bytes, and the rest of its clusters, to a new place. fresh: the file reads as zero there. */
+/** Put the step's bytes, and the rest of its clusters, to a new place. fresh: the file reads as
+ * zero there. */
 static int write_at_new_place(struct qcow2 *q, uint64_t host, bool fresh, struct step *s)
 {
     uint64_t start = offset_of(q, s->guest), end = offset_of(q, s->guest + s->count);
@@ -182,7 +190,7 @@ static int write_into_zero(struct qcow2 *q, uint64_t host, struct step *s)
 
 static int write_step(struct qcow2 *q, struct step *s)
 {
-    uint64_t host, next;
+    uint64_t host = 0, next = 0;
     int rc = step_look_up(q, s);
     int own = rc ? rc : own_space(q, s->entry[0], &host);
     if (own < 0) {
@@ -229,19 +237,22 @@ static bool discarded(const struct qcow2 *q, uint64_t entry, uint64_t *now)
 {
     uint64_t host;
     enum cluster_kind kind = entry_kind(q, entry, &host);
-    if (kind == CLUSTER_BACKING || (kind == CLUSTER_ZERO && host == 0) || (q->backing && q->h.version < 3)) {
+    if (kind == CLUSTER_BACKING || (kind == CLUSTER_ZERO && host == 0) ||
+        (q->backing && q->h.version < 3)) {
         return false;
     }
     *now = q->backing ? ENTRY_ZERO : 0; /* nothing of the backing file comes to light */
     return true;
 }
 
-/** The same for zeros; version 2 has no way to say so over a backing file, its caller writes them. */
+/** The same for zeros; version 2 has no way to say so over a backing file, its caller writes them.
+ */
 static int zeroed(struct qcow2 *q, uint64_t entry, bool unmap, uint64_t *now)
 {
     uint64_t host;
     enum cluster_kind kind = entry_kind(q, entry, &host);
-    if ((kind == CLUSTER_ZERO && (host == 0 || !unmap)) || (kind == CLUSTER_BACKING && !q->backing)) {
+    if ((kind == CLUSTER_ZERO && (host == 0 || !unmap)) ||
+        (kind == CLUSTER_BACKING && !q->backing)) {
         return 0;
     }
     *now = q->backing ? ENTRY_ZERO : 0;
@@ -264,7 +275,8 @@ static int clear_cluster(struct qcow2 *q, uint64_t guest, uint64_t entry, enum c
     if (entry_kind(q, entry, &host) == CLUSTER_BAD) {
         return qcow2_corrupt(q, "L2 entry %llx cannot be", (unsigned long long)entry);
     }
-    change = how == CLEAR_DISCARD ? discarded(q, entry, &now) : zeroed(q, entry, how == CLEAR_ZERO_UNMAP, &now);
+    change = how == CLEAR_DISCARD ? discarded(q, entry, &now)
+                                  : zeroed(q, entry, how == CLEAR_ZERO_UNMAP, &now);
     if (change <= 0) {
         return change;
     }
@@ -303,7 +315,9 @@ int qcow2_discard(struct block *b, uint64_t off, uint64_t len)
     struct qcow2 *q = (struct qcow2 *)b;
     uint64_t end = off + len == b->size ? align_up(b->size, q->cluster) : off + len;
     int rc = qcow2_begin_write(q);
-    return rc ? rc : clear_clusters(q, cluster_of(q, off + q->cluster - 1), cluster_of(q, end), CLEAR_DISCARD);
+    return rc ? rc
+              : clear_clusters(q, cluster_of(q, off + q->cluster - 1), cluster_of(q, end),
+                               CLEAR_DISCARD);
 }
 
 /** Zeros by writing them, but for clusters that read so anyway. */
@@ -317,7 +331,8 @@ static int write_zero_bytes(struct qcow2 *q, uint64_t off, uint64_t len)
         uint64_t part = min_u64(in_cluster, sizeof(zeros) * ARRAY_LEN(vec));
         unsigned n = 0;
         for (uint64_t left = part; left; n++) {
-            vec[n] = (struct io_vec){.base = (uint8_t *)(uintptr_t)zeros, .len = min_u64(left, sizeof(zeros))};
+            vec[n] = (struct io_vec){.base = (uint8_t *)(uintptr_t)zeros,
+                                     .len = min_u64(left, sizeof(zeros))};
             left -= vec[n].len;
         }
         rc = map_get(q, cluster_of(q, off), &entry);
@@ -336,12 +351,15 @@ int qcow2_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool unmap)
 {
     struct qcow2 *q = (struct qcow2 *)b;
     uint64_t end = off + len;
-    uint64_t whole = align_up(off, q->cluster), whole_end = end == b->size ? align_up(end, q->cluster) : align_down(end, q->cluster);
+    uint64_t whole = align_up(off, q->cluster),
+             whole_end = end == b->size ? align_up(end, q->cluster) : align_down(end, q->cluster);
     int rc = qcow2_begin_write(q);
     if (whole >= whole_end || (q->h.version < 3 && q->backing)) {
         return rc ? rc : write_zero_bytes(q, off, len);
     }
     rc = rc ? rc : write_zero_bytes(q, off, whole - off);
-    rc = rc ? rc : clear_clusters(q, cluster_of(q, whole), cluster_of(q, whole_end), unmap ? CLEAR_ZERO_UNMAP : CLEAR_ZERO_KEEP);
+    rc = rc ? rc
+            : clear_clusters(q, cluster_of(q, whole), cluster_of(q, whole_end),
+                             unmap ? CLEAR_ZERO_UNMAP : CLEAR_ZERO_KEEP);
     return rc || end <= whole_end ? rc : write_zero_bytes(q, whole_end, end - whole_end);
 }

@@ -10,21 +10,26 @@
 #include "block/spec.h"
 
 const char image_help[] =
-    "Usage: ring3 image create  [-f FORMAT] [--cluster SIZE] [-b FILE [-F FORMAT]] [-y] FILE [SIZE]\n"
+    "Usage: ring3 image create  [-f FORMAT] [--cluster SIZE] [-b FILE [-F FORMAT]] [-y] FILE "
+    "[SIZE]\n"
     "       ring3 image info    [--format json] DISK\n"
     "       ring3 image check   [--repair] FILE\n"
     "       ring3 image convert [-f FORMAT] [-O FORMAT] [-c] [--cluster SIZE] [-y] DISK FILE\n"
     "       ring3 image rebuild DISK DISK\n"
     "\n"
-    "Make, describe, check and copy disk images. DISK is what -d of ring3 run takes: a raw or qcow2\n"
+    "Make, describe, check and copy disk images. DISK is what -d of ring3 run takes: a raw or "
+    "qcow2\n"
     "file, a block device, nbd://HOST/NAME, or concat:, stripe:, mirror: of several, with options\n"
-    "like ,backing behind it. The format of a FILE is raw unless its name ends in .qcow2, or is given.\n"
+    "like ,backing behind it. The format of a FILE is raw unless its name ends in .qcow2, or is "
+    "given.\n"
     "\n"
-    "create makes an empty image of SIZE (as in 10G). With -b it is one over the backing file FILE,\n"
+    "create makes an empty image of SIZE (as in 10G). With -b it is one over the backing file "
+    "FILE,\n"
     "which is read where the image holds nothing of its own, and is never changed.\n"
     "info says what an image is. check holds the references in a qcow2 image against its counts;\n"
     "--repair sets right what differs. convert copies a disk into a new image, without its zeros.\n"
-    "rebuild copies the good leg of a mirror (first) over the one that was lost or replaced (second).\n"
+    "rebuild copies the good leg of a mirror (first) over the one that was lost or replaced "
+    "(second).\n"
     "\n"
     "  -f FORMAT            create: the image's format; convert: the format of DISK; raw or qcow2\n"
     "  -O FORMAT            convert: the format of FILE\n"
@@ -37,7 +42,8 @@ const char image_help[] =
     "      --format json    info: for programs\n"
     "  -h, --help           this text\n"
     "\n"
-    "Exit status: 0 all well; 1 the check found a problem, or what was begun failed; 2 bad options.\n"
+    "Exit status: 0 all well; 1 the check found a problem, or what was begun failed; 2 bad "
+    "options.\n"
     "A file that could not be finished, or was interrupted with Ctrl-C, is removed.\n";
 
 struct verb {
@@ -48,10 +54,8 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"create", 1, 2, "fbFsy", image_create},
-    {"info", 1, 1, "j", image_info},
-    {"check", 1, 1, "r", image_check},
-    {"convert", 2, 2, "fOcsy", image_convert},
+    {"create", 1, 2, "fbFsy", image_create}, {"info", 1, 1, "j", image_info},
+    {"check", 1, 1, "r", image_check},       {"convert", 2, 2, "fOcsy", image_convert},
     {"rebuild", 2, 2, "", image_rebuild},
 };
 
@@ -62,9 +66,10 @@ struct option {
 };
 
 static const struct option options[] = {
-    {"-f", 'f', true},         {"-O", 'O', true},       {"-b", 'b', true},       {"--backing", 'b', true},
-    {"-F", 'F', true},         {"--cluster", 's', true}, {"-c", 'c', false},     {"--compress", 'c', false},
-    {"-y", 'y', false},        {"--force", 'y', false}, {"--repair", 'r', false}, {"--format", 'j', true},
+    {"-f", 'f', true},        {"-O", 'O', true},          {"-b", 'b', true},
+    {"--backing", 'b', true}, {"-F", 'F', true},          {"--cluster", 's', true},
+    {"-c", 'c', false},       {"--compress", 'c', false}, {"-y", 'y', false},
+    {"--force", 'y', false},  {"--repair", 'r', false},   {"--format", 'j', true},
 };
 
 int image_say(const struct image_args *a, int status, const char *fmt, ...)
@@ -83,7 +88,7 @@ const char *image_format(const struct image_args *a, const char *given, const ch
     if (!given) {
         return spec_ends(path, ".qcow2") ? "qcow2" : "raw";
     }
-    if (strcmp(given, "raw") && strcmp(given, "qcow2")) {
+    if (strcmp(given, "raw") != 0 && strcmp(given, "qcow2") != 0) {
         image_say(a, 0, "%s: no such format; there are raw and qcow2", given);
         return NULL;
     }
@@ -114,8 +119,10 @@ static int parse_cluster(struct image_args *a, const char *value)
 {
     a->cluster = spec_number(value, 1024);
     bool power = a->cluster && (a->cluster & (a->cluster - 1)) == 0;
-    if (!power || a->cluster < 1u << QCOW2_CLUSTER_BITS_MIN || a->cluster > 1u << QCOW2_CLUSTER_BITS_MAX) {
-        return image_say(a, CLI_USAGE, "--cluster %s: SIZE is a power of two from 512 to 2M", value);
+    if (!power || a->cluster < 1u << QCOW2_CLUSTER_BITS_MIN ||
+        a->cluster > 1u << QCOW2_CLUSTER_BITS_MAX) {
+        return image_say(a, CLI_USAGE, "--cluster %s: SIZE is a power of two from 512 to 2M",
+                         value);
     }
     return 0;
 }
@@ -133,19 +140,23 @@ static int apply(struct image_args *a, char letter, const char *value)
     case 'r': a->repair = true; return 0;
     default: break;
     }
-    a->json = strcmp(value, "json") == 0;
-    return a->json || strcmp(value, "text") == 0 ? 0 : image_say(a, CLI_USAGE, "--format %s: it is json or text", value);
+    a->json = value && strcmp(value, "json") == 0;
+    return a->json || (value && strcmp(value, "text") == 0)
+               ? 0
+               : image_say(a, CLI_USAGE, "--format %s: it is json or text", value);
 }
 
 /** The option that `word` is, alone or as NAME=VALUE (*value, else NULL). */
-static const struct option *find_option(const struct verb *verb, const char *word, const char **value)
+static const struct option *find_option(const struct verb *verb, const char *word,
+                                        const char **value)
 {
     const char *equals = word[0] == '-' && word[1] == '-' ? strchr(word, '=') : NULL;
     size_t len = equals ? (size_t)(equals - word) : strlen(word);
     *value = equals ? equals + 1 : NULL;
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         const struct option *o = &options[i];
-        if (strlen(o->name) == len && memcmp(o->name, word, len) == 0 && strchr(verb->options, o->letter)) {
+        if (strlen(o->name) == len && memcmp(o->name, word, len) == 0 &&
+            strchr(verb->options, o->letter)) {
             return !*value || o->takes_value ? o : NULL;
         }
     }
@@ -162,8 +173,9 @@ static int unknown_option(const struct image_args *a, const struct verb *verb, c
         }
     }
     const char *meant = cli_suggest(word, names, count);
-    return meant ? image_say(a, CLI_USAGE, "no such option: %s; did you mean %s?", word, meant)
-                 : image_say(a, CLI_USAGE, "no such option: %s; 'ring3 help image' lists them", word);
+    return meant
+               ? image_say(a, CLI_USAGE, "no such option: %s; did you mean %s?", word, meant)
+               : image_say(a, CLI_USAGE, "no such option: %s; 'ring3 help image' lists them", word);
 }
 
 static int parse(struct image_args *a, const struct verb *verb, int argc, char **argv)
@@ -199,7 +211,8 @@ static int parse(struct image_args *a, const struct verb *verb, int argc, char *
     }
     if (a->words < verb->min_words) {
         return image_say(a, CLI_USAGE, "%s; 'ring3 help image' says more",
-                         verb->min_words == 2 ? "two names are needed: from and to" : "the name of an image is needed");
+                         verb->min_words == 2 ? "two names are needed: from and to"
+                                              : "the name of an image is needed");
     }
     return 0;
 }
@@ -207,7 +220,7 @@ static int parse(struct image_args *a, const struct verb *verb, int argc, char *
 int image_main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
-    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(image_help, stdout);
             return 0;
@@ -223,7 +236,8 @@ int image_main(int argc, char **argv)
         }
     }
     const char *meant = cli_suggest(name, names, ARRAY_LEN(verbs));
-    fprintf(stderr, "ring3 image: %s%s; ", name[0] ? "no such command: " : "a command is needed", name);
+    fprintf(stderr, "ring3 image: %s%s; ", name[0] ? "no such command: " : "a command is needed",
+            name);
     if (meant) {
         fprintf(stderr, "did you mean %s?\n", meant);
     } else {

@@ -1,4 +1,5 @@
-/* ring3 image: what its sub-verbs share. Each returns an exit status: 0; IMAGE_PROBLEM; CLI_USAGE (nothing was done).
+/* ring3 image: what its sub-verbs share. Each returns an exit status: 0; IMAGE_PROBLEM; CLI_USAGE
+ * (nothing was done).
  *
  *   image.c           options, the help text, dispatch    image_create.c   create
  *   image_info.c      info                                image_check.c    check
@@ -22,7 +23,7 @@ struct image_args {
     const char *backing_format; /* -F */
     uint64_t cluster;           /* --cluster, bytes; 0: not given */
     bool compress, force, repair, json;
-    const char *word[3];        /* the rest */
+    const char *word[3]; /* the rest */
     unsigned words;
 };
 
@@ -34,7 +35,8 @@ int image_rebuild(const struct image_args *a);
 
 /** One line on standard error, "ring3 image VERB: ...". Returns status. */
 int image_say(const struct image_args *a, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/** The format of a file to be made: -f or -O, else by its name's ending. NULL: it is neither raw nor qcow2 (that was said). */
+/** The format of a file to be made: -f or -O, else by its name's ending. NULL: it is neither raw
+ * nor qcow2 (that was said). */
 const char *image_format(const struct image_args *a, const char *given, const char *path);
 /** log2 of the clusters' size. */
 unsigned image_cluster_bits(const struct image_args *a);
@@ -43,19 +45,22 @@ const char *image_bytes(uint64_t bytes);
 
 /* ---- image_output.c ---- */
 
-/** A file being made. It has its name only while the work goes well: a file of that name that was there before stays until
- *  output_finish, one that is not finished is removed. */
+/** A file being made. It has its name only while the work goes well: a file of that name that was
+ * there before stays until output_finish, one that is not finished is removed. */
 struct image_output {
     char *path;      /* as it shall be called */
     char *temporary; /* its name until it is finished; NULL: path */
     int fd;
 };
 
-/** Make path; where something is there already, only with `force`. 0, or an exit status (it was said). */
-int output_begin(const struct image_args *a, const char *path, bool force, struct image_output *out) MUST_CHECK;
+/** Make path; where something is there already, only with `force`. 0, or an exit status (it was
+ * said). */
+int output_begin(const struct image_args *a, const char *path, bool force,
+                 struct image_output *out) MUST_CHECK;
 /** The name it has now. */
 const char *output_name(const struct image_output *out);
-/** Bring it to stable storage and give it its name. 0, or an exit status (it was said, the file is gone). */
+/** Bring it to stable storage and give it its name. 0, or an exit status (it was said, the file is
+ * gone). */
 int output_finish(const struct image_args *a, struct image_output *out) MUST_CHECK;
 void output_discard(struct image_output *out);
 

@@ -26,21 +26,24 @@ static void print_result(const struct qcow2_check_result *r)
     if (r->dirty) {
         puts("it was not closed cleanly");
     }
-    printf("%llu of %llu clusters hold data, %llu of them compressed; %llu are known zero\n", (unsigned long long)r->data,
-           (unsigned long long)r->total, (unsigned long long)r->compressed, (unsigned long long)r->zero);
+    printf("%llu of %llu clusters hold data, %llu of them compressed; %llu are known zero\n",
+           (unsigned long long)r->data, (unsigned long long)r->total,
+           (unsigned long long)r->compressed, (unsigned long long)r->zero);
     if (r->corruptions == 0 && r->leaks == 0) {
         puts("no problem found");
     }
     if (r->corruptions) {
-        printf("%llu corruptions, %llu repaired\n", (unsigned long long)r->corruptions, (unsigned long long)r->corruptions_fixed);
+        printf("%llu corruptions, %llu repaired\n", (unsigned long long)r->corruptions,
+               (unsigned long long)r->corruptions_fixed);
     }
     if (r->leaks) {
-        printf("%llu leaked clusters (space lost, data is safe), %llu recovered\n", (unsigned long long)r->leaks,
-               (unsigned long long)r->leaks_fixed);
+        printf("%llu leaked clusters (space lost, data is safe), %llu recovered\n",
+               (unsigned long long)r->leaks, (unsigned long long)r->leaks_fixed);
     }
 }
 
-/** Raw images have nothing that could be wrong. 0: path is qcow2; else done, with that status + 1. */
+/** Raw images have nothing that could be wrong. 0: path is qcow2; else done, with that status + 1.
+ */
 static int look(const struct image_args *a, const char *path)
 {
     uint8_t magic[4];

@@ -1,7 +1,7 @@
 /* ring3 image convert: a disk into a new image, a block device or an NBD disk.
  *
- * Zeros are not copied: what the source knows to be zero is not even read. A new image reads as zero where nothing was written; on
- * anything else zeros are written, as holes where it can.
+ * Zeros are not copied: what the source knows to be zero is not even read. A new image reads as
+ * zero where nothing was written; on anything else zeros are written, as holes where it can.
  */
 #include "cli/image.h"
 
@@ -23,7 +23,7 @@
 struct copy {
     const struct image_args *a;
     struct block *from, *to;
-    bool fresh; /* `to` reads as zero where nothing was written */
+    bool fresh;       /* `to` reads as zero where nothing was written */
     uint64_t cluster; /* compressed: this many bytes at once; else 0 */
     uint8_t *buf;
     struct progress progress;
@@ -47,7 +47,8 @@ static int put_data(struct copy *c, uint64_t off, size_t at, size_t len)
     for (size_t done = 0; !rc && done < len;) {
         size_t run = min_u64(grain, len - done);
         bool zero = all_zero(c->buf + at + done, run);
-        while (!c->cluster && done + run < len && all_zero(c->buf + at + done + run, min_u64(grain, len - done - run)) == zero) {
+        while (!c->cluster && done + run < len &&
+               all_zero(c->buf + at + done + run, min_u64(grain, len - done - run)) == zero) {
             run += min_u64(grain, len - done - run);
         }
         if (zero) {
@@ -63,10 +64,12 @@ static int put_data(struct copy *c, uint64_t off, size_t at, size_t len)
     return rc;
 }
 
-static int fail_io(const struct copy *c, const struct block *b, const char *what, uint64_t off, int rc)
+static int fail_io(const struct copy *c, const struct block *b, const char *what, uint64_t off,
+                   int rc)
 {
     progress_end((struct progress *)(uintptr_t)&c->progress);
-    return image_say(c->a, IMAGE_PROBLEM, "%s: %s at byte %llu: %s", b->name, what, (unsigned long long)off, strerror(-rc));
+    return image_say(c->a, IMAGE_PROBLEM, "%s: %s at byte %llu: %s", b->name, what,
+                     (unsigned long long)off, strerror(-rc));
 }
 
 /** How much from off on is known to be zero, in whole units of copying. */
@@ -151,12 +154,14 @@ static int into_file(const struct image_args *a, struct block *from, const char 
     if (status) {
         return status;
     }
-    int rc = raw ? ftruncate(out.fd, (off_t)from->size) : qcow2_create(out.fd, a->word[1], &what, &err);
+    int rc =
+        raw ? ftruncate(out.fd, (off_t)from->size) : qcow2_create(out.fd, a->word[1], &what, &err);
     if (rc && raw) {
         rc = block_fail(&err, "%s: %s", a->word[1], strerror(errno));
     }
     if (!rc) {
-        rc = raw ? raw_open(output_name(&out), &o, &to, &err) : qcow2_open(output_name(&out), &o, &to, &err);
+        rc = raw ? raw_open(output_name(&out), &o, &to, &err)
+                 : qcow2_open(output_name(&out), &o, &to, &err);
     }
     if (rc) {
         status = image_say(a, IMAGE_PROBLEM, "%s", err.text);
@@ -178,14 +183,16 @@ static int into_disk(const struct image_args *a, struct block *from)
     struct block_options o = {.format = "raw"};
     struct block *to;
     if (!a->force) {
-        return image_say(a, CLI_USAGE, "%s: what is on it would be lost; -y overwrites it", a->word[1]);
+        return image_say(a, CLI_USAGE, "%s: what is on it would be lost; -y overwrites it",
+                         a->word[1]);
     }
     if (block_open(a->word[1], &o, &to, &err)) {
         return image_say(a, IMAGE_PROBLEM, "%s", err.text);
     }
-    int status = to->size < from->size ? image_say(a, IMAGE_PROBLEM, "%s has %s, but %s are needed", a->word[1],
-                                                   image_bytes(to->size), image_bytes(from->size))
-                                       : run_copy(a, from, to, false);
+    int status = to->size < from->size
+                     ? image_say(a, IMAGE_PROBLEM, "%s has %s, but %s are needed", a->word[1],
+                                 image_bytes(to->size), image_bytes(from->size))
+                     : run_copy(a, from, to, false);
     block_close(to);
     return status;
 }
@@ -215,20 +222,21 @@ static int open_source(const struct image_args *a, struct block **from)
 
 int image_convert(const struct image_args *a)
 {
-    struct block *from;
+    struct block *from = NULL;
     const bool file = is_file_name(a->word[1]);
     const char *format = image_format(a, a->out_format, file ? a->word[1] : "raw");
     if (!format || (a->format && !image_format(a, a->format, ""))) {
         return CLI_USAGE;
     }
-    if (strcmp(format, "qcow2") && (a->compress || a->cluster)) {
-        return image_say(a, CLI_USAGE, "%s is for qcow2: add -O qcow2", a->compress ? "-c" : "--cluster");
+    if (strcmp(format, "qcow2") != 0 && (a->compress || a->cluster)) {
+        return image_say(a, CLI_USAGE, "%s is for qcow2: add -O qcow2",
+                         a->compress ? "-c" : "--cluster");
     }
     if (!file && strcmp(format, "qcow2") == 0) {
         return image_say(a, CLI_USAGE, "%s: a qcow2 image is made in a file", a->word[1]);
     }
     int status = open_source(a, &from);
-    if (status) {
+    if (status || !from) {
         return status;
     }
     signals_catch();

@@ -16,18 +16,21 @@ static bool begins_like_qcow2(const char *path)
 {
     uint8_t magic[4];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    bool yes = fd >= 0 && pread(fd, magic, sizeof(magic), 0) == 4 && qcow2_probe(magic, sizeof(magic));
+    bool yes =
+        fd >= 0 && pread(fd, magic, sizeof(magic), 0) == 4 && qcow2_probe(magic, sizeof(magic));
     if (fd >= 0) {
         close(fd);
     }
     return yes;
 }
 
-/** How the image shall name its backing file: the image's folder is where such names begin. malloc'd, or NULL. */
+/** How the image shall name its backing file: the image's folder is where such names begin.
+ * malloc'd, or NULL. */
 static char *name_in_image(const char *image, const char *backing)
 {
     const char *image_slash = strrchr(image, '/'), *slash = strrchr(backing, '/');
-    size_t image_dir = image_slash ? (size_t)(image_slash + 1 - image) : 0, dir = slash ? (size_t)(slash + 1 - backing) : 0;
+    size_t image_dir = image_slash ? (size_t)(image_slash + 1 - image) : 0,
+           dir = slash ? (size_t)(slash + 1 - backing) : 0;
     if (backing[0] == '/' || (dir == image_dir && memcmp(image, backing, dir) == 0)) {
         const char *name = backing[0] == '/' ? backing : backing + dir;
         char *text;
@@ -43,7 +46,8 @@ static int look_at_backing(const struct image_args *a, const char *format, uint6
     struct block_error err;
     struct block *b;
     const struct block_options o = {.read_only = true, .allow_backing = true};
-    int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(a->backing, &o, &b, &err) : raw_open(a->backing, &o, &b, &err);
+    int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(a->backing, &o, &b, &err)
+                                          : raw_open(a->backing, &o, &b, &err);
     if (rc) {
         return image_say(a, IMAGE_PROBLEM, "%s", err.text);
     }
@@ -59,22 +63,30 @@ static int plan_backing(const struct image_args *a, struct qcow2_create *what)
         return CLI_USAGE;
     }
     if (!a->backing_format && strcmp(format, "raw") == 0 && begins_like_qcow2(a->backing)) {
-        return image_say(a, CLI_USAGE, "%s begins like a qcow2 image: say -F qcow2, or -F raw to use it as it is", a->backing);
+        return image_say(a, CLI_USAGE,
+                         "%s begins like a qcow2 image: say -F qcow2, or -F raw to use it as it is",
+                         a->backing);
     }
     int status = look_at_backing(a, format, &what->size);
     what->backing_format = format;
     what->backing = status ? NULL : name_in_image(a->word[0], a->backing);
-    return status || what->backing ? status : image_say(a, IMAGE_PROBLEM, "%s: %s", a->backing, strerror(errno));
+    return status || what->backing
+               ? status
+               : image_say(a, IMAGE_PROBLEM, "%s: %s", a->backing, strerror(errno));
 }
 
 static int parse_size(const struct image_args *a, uint64_t *size)
 {
     if (a->words < 2) {
-        return a->backing ? 0 : image_say(a, CLI_USAGE, "the size of the disk is needed, as in %s 10G", a->word[0]);
+        return a->backing ? 0
+                          : image_say(a, CLI_USAGE, "the size of the disk is needed, as in %s 10G",
+                                      a->word[0]);
     }
     *size = spec_number(a->word[1], 1024);
     if (*size == 0 || *size > INT64_MAX) {
-        return image_say(a, CLI_USAGE, "%s: SIZE is a number of bytes, or has a suffix K, M, G or T, as in 10G", a->word[1]);
+        return image_say(a, CLI_USAGE,
+                         "%s: SIZE is a number of bytes, or has a suffix K, M, G or T, as in 10G",
+                         a->word[1]);
     }
     if (*size % BLOCK_SECTOR) {
         return image_say(a, CLI_USAGE, "%s: SIZE is a multiple of 512", a->word[1]);
@@ -82,28 +94,37 @@ static int parse_size(const struct image_args *a, uint64_t *size)
     return 0;
 }
 
-static int fill(const struct image_args *a, const struct image_output *out, const char *format, const struct qcow2_create *what)
+static int fill(const struct image_args *a, const struct image_output *out, const char *format,
+                const struct qcow2_create *what)
 {
     struct block_error err;
     if (strcmp(format, "raw") == 0) {
         return ftruncate(out->fd, (off_t)what->size)
                    ? image_say(a, IMAGE_PROBLEM, "%s: %s", a->word[0],
-                               errno == EFBIG ? "the file system has no files so large" : strerror(errno))
+                               errno == EFBIG ? "the file system has no files so large"
+                                              : strerror(errno))
                    : 0;
     }
-    return qcow2_create(out->fd, a->word[0], what, &err) ? image_say(a, IMAGE_PROBLEM, "%s", err.text) : 0;
+    return qcow2_create(out->fd, a->word[0], what, &err)
+               ? image_say(a, IMAGE_PROBLEM, "%s", err.text)
+               : 0;
 }
 
 int image_create(const struct image_args *a)
 {
     struct qcow2_create what = {.cluster_bits = image_cluster_bits(a)};
     struct image_output out;
-    const char *format = image_format(a, a->format ? a->format : a->backing ? "qcow2" : NULL, a->word[0]);
+    const char *format = image_format(a,
+                                      a->format    ? a->format
+                                      : a->backing ? "qcow2"
+                                                   : NULL,
+                                      a->word[0]);
     if (!format) {
         return CLI_USAGE;
     }
     if (strcmp(format, "raw") == 0 && (a->backing || a->cluster)) {
-        return image_say(a, CLI_USAGE, "%s is for qcow2: add -f qcow2", a->backing ? "-b" : "--cluster");
+        return image_say(a, CLI_USAGE, "%s is for qcow2: add -f qcow2",
+                         a->backing ? "-b" : "--cluster");
     }
     if (a->backing_format && !a->backing) {
         return image_say(a, CLI_USAGE, "-F is the format of a backing file, but there is no -b");

@@ -20,7 +20,7 @@ struct report {
     uint64_t allocated; /* bytes on the host; 0: not known */
     bool is_qcow2;
     struct qcow2_info qcow2;
-    char mirror[256];   /* what the mark of a mirror's leg says; empty: none */
+    char mirror[256]; /* what the mark of a mirror's leg says; empty: none */
 };
 
 static json_object *qcow2_json(const struct qcow2_info *q)
@@ -60,16 +60,19 @@ static void print_json(const struct report *r)
     if (r->mirror[0]) {
         json_object_object_add(o, "mirror", json_object_new_string(r->mirror));
     }
-    puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                               JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(o);
 }
 
 static void print_qcow2(const struct qcow2_info *q)
 {
-    printf("clusters    %s, %s compression\n", image_bytes(1ull << q->cluster_bits), q->zstd ? "zstd" : "zlib");
+    printf("clusters    %s, %s compression\n", image_bytes(1ull << q->cluster_bits),
+           q->zstd ? "zstd" : "zlib");
     printf("refcounts   %u bits%s\n", q->refcount_bits, q->lazy_refcounts ? ", lazy" : "");
     if (q->backing[0]) {
-        printf("backing     %s (%s)\n", q->backing, q->backing_format[0] ? q->backing_format : "format not recorded");
+        printf("backing     %s (%s)\n", q->backing,
+               q->backing_format[0] ? q->backing_format : "format not recorded");
     }
     if (q->snapshots) {
         printf("snapshots   %u\n", q->snapshots);
@@ -84,7 +87,9 @@ static void print_qcow2(const struct qcow2_info *q)
         puts("state       damaged: see ring3 image check");
     }
     if (q->extended_l2 || q->external_data || q->encrypted) {
-        printf("not usable  %s\n", q->encrypted ? "encrypted" : q->external_data ? "external data file" : "extended L2 entries");
+        printf("not usable  %s\n", q->encrypted       ? "encrypted"
+                                   : q->external_data ? "external data file"
+                                                      : "extended L2 entries");
     }
 }
 

@@ -102,7 +102,7 @@ int output_begin(const struct image_args *a, const char *path, bool force, struc
             out->temporary = NULL;
             status = image_say(a, IMAGE_PROBLEM, "no memory");
         }
-        if (!status) {
+        if (!status && out->temporary) {
             out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         }
     }

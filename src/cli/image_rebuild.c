@@ -22,14 +22,15 @@ static int open_leg(const struct image_args *a, const char *arg, struct block **
     int rc = o.read_only ? -2 : block_open(spec, &o, b, &err);
     free(spec);
     if (rc == -2) {
-        return image_say(a, CLI_USAGE, "%s: both legs get a mark and must be writable: leave ,ro away", arg);
+        return image_say(a, CLI_USAGE,
+                         "%s: both legs get a mark and must be writable: leave ,ro away", arg);
     }
     return rc ? image_say(a, IMAGE_PROBLEM, "%s", err.text) : 0;
 }
 
 int image_rebuild(const struct image_args *a)
 {
-    struct block *good, *stale;
+    struct block *good = NULL, *stale = NULL;
     struct block_error err;
     struct progress progress;
     int status = open_leg(a, a->word[0], &good);

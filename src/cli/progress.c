@@ -43,8 +43,9 @@ void progress_update(struct progress *p, uint64_t done, uint64_t all)
     bar[width] = '\0';
     double seconds = (double)(now - p->begun_ns) / 1e9;
     double left = done ? seconds * (double)(all - done) / (double)done : 0;
-    fprintf(stderr, "\r\033[K%3u%% %s %s of %s, %s/s, %u:%02u left", (unsigned)(100.0 * (double)done / (double)all), bar,
-            image_bytes(done), image_bytes(all), image_bytes((uint64_t)((double)done / seconds)), (unsigned)left / 60,
+    fprintf(stderr, "\r\033[K%3u%% %s %s of %s, %s/s, %u:%02u left",
+            (unsigned)(100.0 * (double)done / (double)all), bar, image_bytes(done),
+            image_bytes(all), image_bytes((uint64_t)((double)done / seconds)), (unsigned)left / 60,
             (unsigned)left % 60);
     fflush(stderr);
     p->drawn_ns = now;

@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #define OPEN_MS 15000u
-#define COMMAND_MS 60000u  /* a server that is silent for so long is gone */
+#define COMMAND_MS 60000u /* a server that is silent for so long is gone */
 #define RETRY_MS 100u
-#define GONE_TRY_MS 500u   /* once it is gone, a request tries for so long */
-#define ATTEMPTS 4u        /* a request that breaks the connection each time */
+#define GONE_TRY_MS 500u /* once it is gone, a request tries for so long */
+#define ATTEMPTS 4u      /* a request that breaks the connection each time */
 #define LOG_BYTES (16u << 20)
 #define LOG_COUNT 4096u
 #define DISCARD_MAX (512u << 20)
@@ -49,7 +49,8 @@ static int step(struct link *l, uint64_t deadline)
 {
     const unsigned direction = nbd_aio_get_direction(l->nbd);
     struct pollfd p[2] = {{.fd = l->ring3, .events = POLLRDHUP}, {.fd = nbd_aio_get_fd(l->nbd)}};
-    const bool reads = direction & LIBNBD_AIO_DIRECTION_READ, writes = direction & LIBNBD_AIO_DIRECTION_WRITE;
+    const bool reads = direction & LIBNBD_AIO_DIRECTION_READ,
+               writes = direction & LIBNBD_AIO_DIRECTION_WRITE;
     uint64_t now = now_ms();
     if (now >= deadline) {
         return LOST;
@@ -88,7 +89,8 @@ static int connect_once(struct link *l, uint64_t deadline)
     if (!l->nbd) {
         return LOST;
     }
-    nbd_set_uri_allow_local_file(l->nbd, true); /* the user's own keys; the address is the user's too */
+    nbd_set_uri_allow_local_file(l->nbd,
+                                 true); /* the user's own keys; the address is the user's too */
     nbd_add_meta_context(l->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION);
     int rc = nbd_aio_connect_uri(l->nbd, l->uri) ? LOST : 0;
     while (!rc && !nbd_aio_is_ready(l->nbd)) {
@@ -106,7 +108,10 @@ static void tell_why(struct nbd_opened *o, bool late)
     if (late) {
         snprintf(o->text, sizeof(o->text), "the server does not answer");
     } else {
-        snprintf(o->text, sizeof(o->text), "no connection: %s", colon ? colon + 2 : why ? why : "the server hung up");
+        snprintf(o->text, sizeof(o->text), "no connection: %s",
+                 colon ? colon + 2
+                 : why ? why
+                       : "the server hung up");
     }
 }
 
@@ -133,7 +138,8 @@ void link_open(struct link *l, bool read_only, struct nbd_opened *o)
     o->features |= nbd_can_flush(l->nbd) > 0 ? NBD_CAN_FLUSH : 0;
     o->features |= !read_only && nbd_can_trim(l->nbd) > 0 ? NBD_CAN_DISCARD : 0;
     o->features |= !read_only && nbd_can_zero(l->nbd) > 0 ? NBD_CAN_ZERO : 0;
-    o->features |= nbd_can_meta_context(l->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0 ? NBD_CAN_ZERO_RUN : 0;
+    o->features |=
+        nbd_can_meta_context(l->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0 ? NBD_CAN_ZERO_RUN : 0;
     o->optimal = size_limit(l, LIBNBD_SIZE_PREFERRED);
     o->min = size_limit(l, LIBNBD_SIZE_MINIMUM);
     l->features = o->features;
@@ -155,7 +161,8 @@ static int finish(struct link *l, int64_t cookie)
         }
         if (done < 0) {
             int error = nbd_get_errno();
-            bool alive = !nbd_aio_is_dead(l->nbd) && !nbd_aio_is_closed(l->nbd);
+            bool alive = !nbd_aio_is_dead(l->nbd) && !nbd_aio_is_closed(l->nbd) &&
+                         error != ESHUTDOWN; /* it is about to go */
             return !alive ? LOST : error > 0 ? -error : -EIO;
         }
         bool dead = nbd_aio_is_dead(l->nbd) || nbd_aio_is_closed(l->nbd);
@@ -169,12 +176,13 @@ struct zero_run {
     bool ended;
 };
 
-static int on_extents(void *ctx, const char *context, uint64_t off, uint32_t *entries, size_t count, int *error)
+static int on_extents(void *ctx, const char *context, uint64_t off, uint32_t *entries, size_t count,
+                      int *error)
 {
     struct zero_run *z = ctx;
     (void)off;
     (void)error;
-    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION)) {
+    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0) {
         return 0;
     }
     for (size_t i = 0; i + 1 < count && !z->ended; i += 2) {
@@ -185,7 +193,8 @@ static int on_extents(void *ctx, const char *context, uint64_t off, uint32_t *en
 }
 
 /** One piece of a request that the server takes. */
-static int64_t send_piece(struct link *l, const struct nbd_request *r, uint64_t off, uint64_t len, uint8_t *data, struct zero_run *z)
+static int64_t send_piece(struct link *l, const struct nbd_request *r, uint64_t off, uint64_t len,
+                          uint8_t *data, struct zero_run *z)
 {
     const nbd_completion_callback none = NBD_NULL_COMPLETION;
     switch (r->op) {
@@ -193,7 +202,9 @@ static int64_t send_piece(struct link *l, const struct nbd_request *r, uint64_t 
     case NBD_WRITE: return nbd_aio_pwrite(l->nbd, data, len, off, none, 0);
     case NBD_FLUSH: return nbd_aio_flush(l->nbd, none, 0);
     case NBD_DISCARD: return nbd_aio_trim(l->nbd, len, off, none, 0);
-    case NBD_ZERO: return nbd_aio_zero(l->nbd, len, off, none, r->flags & NBD_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+    case NBD_ZERO:
+        return nbd_aio_zero(l->nbd, len, off, none,
+                            r->flags & NBD_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
     default: break;
     }
     nbd_extent_callback extents = {.callback = on_extents, .user_data = z};
@@ -270,7 +281,8 @@ static bool log_add(struct link *l, const struct nbd_request *r, const uint8_t *
 /** The same disk again? Then send what it may have lost. 0, -errno or LOST. */
 static int resume(struct link *l)
 {
-    if (nbd_get_size(l->nbd) != (int64_t)l->size || (nbd_is_read_only(l->nbd) > 0) > !!(l->features & NBD_IS_READ_ONLY)) {
+    if (nbd_get_size(l->nbd) != (int64_t)l->size ||
+        (nbd_is_read_only(l->nbd) > 0) > !!(l->features & NBD_IS_READ_ONLY)) {
         return -EIO; /* another disk */
     }
     int rc = 0;

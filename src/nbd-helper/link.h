@@ -1,8 +1,10 @@
-/* The helper's side of a network disk: a connection that is made anew when it breaks. See block/nbd_proto.h.
+/* The helper's side of a network disk: a connection that is made anew when it breaks. See
+ * block/nbd_proto.h.
  *
- * What was written since the last flush is kept (at most LOG_BYTES; then the helper flushes by itself) and sent again over a new
- * connection: the server may be another process, which never saw it. Without that a flush would promise what nobody can hold.
- * One thread; every wait ends when ring3 has gone.
+ * What was written since the last flush is kept (at most LOG_BYTES; then the helper flushes by
+ * itself) and sent again over a new connection: the server may be another process, which never saw
+ * it. Without that a flush would promise what nobody can hold. One thread; every wait ends when
+ * ring3 has gone.
  */
 #ifndef NBD_HELPER_LINK_H
 #define NBD_HELPER_LINK_H
@@ -19,7 +21,7 @@ struct logged {
 struct link {
     struct nbd_handle *nbd; /* NULL: not connected */
     char uri[NBD_URI_MAX + 1];
-    int ring3;              /* the socket: its end is ours */
+    int ring3; /* the socket: its end is ours */
     uint64_t size;
     uint32_t features;
     uint32_t data_max; /* bytes of a read or write that the server takes */
@@ -31,7 +33,8 @@ struct link {
 
 /** Connect for the first time; fills *o. */
 void link_open(struct link *l, bool read_only, struct nbd_opened *o);
-/** Do a request (but NBD_OPEN); data: r->len bytes for NBD_READ and NBD_WRITE. 0 or -errno. *value: NBD_ZERO_RUN's. */
+/** Do a request (but NBD_OPEN); data: r->len bytes for NBD_READ and NBD_WRITE. 0 or -errno. *value:
+ * NBD_ZERO_RUN's. */
 int link_request(struct link *l, const struct nbd_request *r, uint8_t *data, uint64_t *value);
 
 #endif

@@ -1,4 +1,5 @@
-/* ring3-nbd: the process that speaks NBD for ring3. Started by ring3 only; see block/nbd_proto.h. */
+/* ring3-nbd: the process that speaks NBD for ring3. Started by ring3 only; see block/nbd_proto.h.
+ */
 #include "nbd-helper/jail.h"
 #include "nbd-helper/link.h"
 
@@ -43,7 +44,8 @@ static void reply(int fd, const void *from, size_t len)
     }
 }
 
-/** What ring3 asks for is in the protocol; a ring3 that was taken over must not make more of us than that. */
+/** What ring3 asks for is in the protocol; a ring3 that was taken over must not make more of us
+ * than that. */
 static bool is_sound(const struct link *l, const struct nbd_request *r)
 {
     if (r->op < NBD_READ || r->op > NBD_ZERO_RUN || r->off > l->size || r->len > l->size - r->off) {
@@ -81,7 +83,8 @@ static int settle(void)
     int type;
     socklen_t len = sizeof(type);
     if (getsockopt(NBD_FD, SOL_SOCKET, SO_TYPE, &type, &len)) {
-        fputs("ring3-nbd: this is a part of ring3, which starts it for disks like nbd://...\n", stderr);
+        fputs("ring3-nbd: this is a part of ring3, which starts it for disks like nbd://...\n",
+              stderr);
         return -1;
     }
     (void)!syscall(SYS_close_range, NBD_FD + 1, ~0u, 0);
@@ -105,8 +108,8 @@ int main(void)
         return 1;
     }
     receive(NBD_FD, &r, sizeof(r));
-    uint8_t *data = malloc(NBD_DATA_MAX);
-    if (!data || r.op != NBD_OPEN || r.len == 0 || r.len > NBD_URI_MAX) {
+    static uint8_t data[NBD_DATA_MAX];
+    if (r.op != NBD_OPEN || r.len == 0 || r.len > NBD_URI_MAX) {
         return 1;
     }
     receive(NBD_FD, l.uri, r.len);

@@ -1,11 +1,15 @@
-/* libFuzzer over qcow2: any bytes as an image, through opening, random requests, a check and a repair.
+/* libFuzzer over qcow2: any bytes as an image, through opening, random requests, a check and a
+ * repair.
  *
- * The first bytes steer: whether the image may be written, whether the file goes on behind the bytes (as a hole, up to 1 MB), and which
- * requests are made. The rest is the image, with magic and version set right; or it is changes to a sound one, four bytes each: where
- * (two bytes, most of them in the tables), what, and how. A check that finds nothing wrong
- * promises that writing is safe: then requests may fail only for lack of space, and a check afterwards must find nothing but leaks.
+ * The first bytes steer: whether the image may be written, whether the file goes on behind the
+ * bytes (as a hole, up to 1 MB), and which requests are made. The rest is the image, with magic and
+ * version set right; or it is changes to a sound one, four bytes each: where (two bytes, most of
+ * them in the tables), what, and how. A check that finds nothing wrong promises that writing is
+ * safe: then requests may fail only for lack of space, and a check afterwards must find nothing but
+ * leaks.
  *
- * clang -fsanitize=fuzzer,address,undefined; single process, -max_len=65536, -rss_limit_mb=1024, -timeout=10.
+ * clang -fsanitize=fuzzer,address,undefined; single process, -max_len=65536, -rss_limit_mb=1024,
+ * -timeout=10.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -127,9 +131,11 @@ static int request(struct block *b, uint8_t what, uint8_t where)
     if (sectors == 0) {
         return 0;
     }
-    uint64_t first = where < 128 ? (uint64_t)where * 3 : sectors - min_u64(sectors, (uint64_t)(where - 127) * 5);
+    uint64_t first =
+        where < 128 ? (uint64_t)where * 3 : sectors - min_u64(sectors, (uint64_t)(where - 127) * 5);
     first = min_u64(first, sectors - 1);
-    uint64_t count = min_u64(sectors - first, 1u + (what >> 3) * 6u), off = first * BLOCK_SECTOR, len = count * BLOCK_SECTOR;
+    uint64_t count = min_u64(sectors - first, 1u + (what >> 3) * 6u), off = first * BLOCK_SECTOR,
+             len = count * BLOCK_SECTOR;
     const struct io_vec vec = {.base = buf, .len = len};
     switch (what & 7) {
     case 0: return block_read(b, off, &vec, 1);
@@ -140,7 +146,8 @@ static int request(struct block *b, uint8_t what, uint8_t where)
     case 5:
         memset(buf, what, sizeof(buf));
         return b->read_only || ((struct qcow2 *)b)->cluster > sizeof(buf)
-                   ? 0 : qcow2_write_compressed(b, align_down(off, ((struct qcow2 *)b)->cluster), buf);
+                   ? 0
+                   : qcow2_write_compressed(b, align_down(off, ((struct qcow2 *)b)->cluster), buf);
     default: return b->read_only ? 0 : block_write(b, off, &vec, 1);
     }
 }
@@ -169,8 +176,10 @@ static void make_base(void)
         memset(buf, (int)i, sizeof(buf));
         require(qcow2_write_compressed(&q->base, i * 512u, buf) == 0);
     }
-    require(block_write(&q->base, 8192, &vec, 1) == 0 && block_write(&q->base, 40960, &vec, 1) == 0);
-    require(block_write_zeroes(&q->base, 9216, 2048, false) == 0 && block_write_zeroes(&q->base, 41472, 1024, true) == 0);
+    require(block_write(&q->base, 8192, &vec, 1) == 0 &&
+            block_write(&q->base, 40960, &vec, 1) == 0);
+    require(block_write_zeroes(&q->base, 9216, 2048, false) == 0 &&
+            block_write_zeroes(&q->base, 41472, 1024, true) == 0);
     block_close(&q->base);
     memcpy(base, bytes, file_size);
     base_size = file_size;
@@ -186,8 +195,14 @@ static void change_base(const uint8_t *data, size_t size)
         switch (data[3] & 3) {
         case 0: bytes[at] = data[2]; break;
         case 1: bytes[at] ^= (uint8_t)(1u << (data[2] & 7)); break;
-        case 2: store_be64(bytes + align_down(at, 8), (uint64_t)data[2] << 9 | (data[3] & 4 ? ENTRY_COPIED : 0)); break;
-        default: store_be64(bytes + align_down(at, 8), (uint64_t)(data[3] & 0xfc) << 56 | (uint64_t)data[2] << 9); break;
+        case 2:
+            store_be64(bytes + align_down(at, 8),
+                       (uint64_t)data[2] << 9 | (data[3] & 4 ? ENTRY_COPIED : 0));
+            break;
+        default:
+            store_be64(bytes + align_down(at, 8),
+                       (uint64_t)(data[3] & 0xfc) << 56 | (uint64_t)data[2] << 9);
+            break;
         }
     }
     file_size = base_size;

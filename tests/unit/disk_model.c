@@ -126,13 +126,14 @@ int model_flush(struct disk_model *m, struct block *b)
 static unsigned judge(struct disk_model *m, uint64_t i, uint32_t got, bool crashed)
 {
     struct model_sector *s = &m->sector[i];
-    bool good = crashed ? s->flushed == got || s->flushed == MODEL_ANY : s->now == got || s->now == MODEL_ANY;
+    bool good = crashed ? s->flushed == got || s->flushed == MODEL_ANY
+                        : s->now == got || s->now == MODEL_ANY;
     for (uint32_t p = 0; crashed && p < s->pending_count; p++) {
         good |= s->pending[p] == got || s->pending[p] == MODEL_ANY;
     }
     if (!good) {
-        printf("sector %llu holds %u instead of %u (flushed %u, %u since)\n", (unsigned long long)i, got, s->now, s->flushed,
-               s->pending_count);
+        printf("sector %llu holds %u instead of %u (flushed %u, %u since)\n", (unsigned long long)i,
+               got, s->now, s->flushed, s->pending_count);
     }
     if (crashed) {
         s->now = s->flushed = got;
@@ -178,7 +179,8 @@ int model_step(struct disk_model *m, struct block *b)
 
 /* ---- the backing disk ---- */
 
-static int backing_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len)
+static int backing_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
+                        uint64_t len)
 {
     uint8_t sector[BLOCK_SECTOR];
     uint64_t have = UINT64_MAX;
@@ -201,7 +203,8 @@ static void backing_close(struct block *b)
     free(b);
 }
 
-static const struct block_ops backing_ops = {.format = "model", .read = backing_read, .close = backing_close};
+static const struct block_ops backing_ops = {
+    .format = "model", .read = backing_read, .close = backing_close};
 
 struct block *model_backing(uint64_t sectors)
 {

@@ -1,8 +1,10 @@
-/* What a disk must hold, whatever happened: a model that writes to a disk and knows what may be read.
+/* What a disk must hold, whatever happened: a model that writes to a disk and knows what may be
+ * read.
  *
- * Each sector written gets a stamp of its own, so a sector that was torn, mixed up or taken from elsewhere is seen. After a crash a
- * sector may hold what was flushed last or anything written since; without one, just what was written last.
- * The model is one flat piece of memory: it may lie in memory shared with a child that dies.
+ * Each sector written gets a stamp of its own, so a sector that was torn, mixed up or taken from
+ * elsewhere is seen. After a crash a sector may hold what was flushed last or anything written
+ * since; without one, just what was written last. The model is one flat piece of memory: it may lie
+ * in memory shared with a child that dies.
  */
 #ifndef TESTS_UNIT_DISK_MODEL_H
 #define TESTS_UNIT_DISK_MODEL_H
@@ -14,7 +16,7 @@
 #define MODEL_BACKING 1000000u /* stamp of sector 0 of the backing disk, and so on */
 
 struct model_sector {
-    uint32_t now;                    /* 0: zeros */
+    uint32_t now; /* 0: zeros */
     uint32_t flushed;
     uint32_t pending[MODEL_PENDING]; /* written since the flush; more of them: MODEL_ANY */
     uint32_t pending_count;
@@ -43,8 +45,8 @@ int model_step(struct disk_model *m, struct block *b);
 int model_write(struct disk_model *m, struct block *b, uint64_t first, uint64_t count);
 int model_flush(struct disk_model *m, struct block *b);
 
-/** Read all of the disk. crashed: what was not flushed may be lost; the model then goes on with what is there. 0, or the number of
- *  sectors that are wrong; the first is printed. */
+/** Read all of the disk. crashed: what was not flushed may be lost; the model then goes on with
+ * what is there. 0, or the number of sectors that are wrong; the first is printed. */
 unsigned model_verify(struct disk_model *m, struct block *b, bool crashed);
 
 /** A read-only disk of so many sectors with the backing stamps. */

@@ -14,7 +14,8 @@ static struct fake_file *file_of(struct qcow2_io *io)
 
 static void *reserve(void)
 {
-    void *p = mmap(NULL, FAKE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, FAKE_FILE_MAX, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
         abort();
     }
@@ -142,7 +143,8 @@ static const struct qcow2_io_ops fake_ops = {
 struct qcow2_file fake_file_file(struct fake_file *d)
 {
     struct qcow2_file file = {.lock = {.note = -1}};
-    file.io = (struct qcow2_io){.ops = &fake_ops, .fd = -1, .size = d->size, .grows = true, .ctx = d};
+    file.io =
+        (struct qcow2_io){.ops = &fake_ops, .fd = -1, .size = d->size, .grows = true, .ctx = d};
     return file;
 }
 

@@ -1,4 +1,5 @@
-/* A file below a qcow2 image that can lose power: it remembers what was written since the last barrier. */
+/* A file below a qcow2 image that can lose power: it remembers what was written since the last
+ * barrier. */
 #ifndef TESTS_UNIT_FAKE_FILE_H
 #define TESTS_UNIT_FAKE_FILE_H
 
@@ -30,7 +31,8 @@ void fake_file_fini(struct fake_file *d);
 void fake_file_load(struct fake_file *d, int fd);
 /** The file below an image; closing it leaves d as it is. */
 struct qcow2_file fake_file_file(struct fake_file *d);
-/** Power fails: of the sectors written since the last barrier each is there with a chance of `keep` in 256. random: a generator. */
+/** Power fails: of the sectors written since the last barrier each is there with a chance of `keep`
+ * in 256. random: a generator. */
 void fake_file_crash(struct fake_file *d, unsigned keep, uint64_t (*random)(void *ctx), void *ctx);
 
 #endif

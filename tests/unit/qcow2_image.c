@@ -7,13 +7,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define REQUIRE(cond)                                                                                                              \
-    do {                                                                                                                           \
-        if (!(cond)) {                                                                                                             \
-            fflush(stdout);                                                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                                     \
-            abort();                                                                                                               \
-        }                                                                                                                          \
+#define REQUIRE(cond)                                                                              \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            fflush(stdout);                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                     \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 void image_make(struct fake_file *d, uint64_t size, unsigned cluster_bits)
@@ -129,7 +129,8 @@ void image_snapshot(struct fake_file *d)
     q->free_hint = q->fresh_from; /* where there is room in a row */
     REQUIRE(alloc_clusters(q, clusters, &first, &got) == 0 && got == clusters);
     REQUIRE(alloc_clusters(q, 1, &table, &got) == 0);
-    REQUIRE(qcow2_io_write(&q->file.io, offset_of(q, first), l1, clusters << q->h.cluster_bits) == 0);
+    REQUIRE(qcow2_io_write(&q->file.io, offset_of(q, first), l1, clusters << q->h.cluster_bits) ==
+            0);
     free(l1);
     store_be64(entry, offset_of(q, first));
     store_be32(entry + 8, q->l1_count);

@@ -7,11 +7,13 @@
 
 /** An empty image of so many bytes. */
 void image_make(struct fake_file *d, uint64_t size, unsigned cluster_bits);
-/** Open as a disk over `backed` sectors of the model's backing disk (0: none). Fails the test when it cannot. */
+/** Open as a disk over `backed` sectors of the model's backing disk (0: none). Fails the test when
+ * it cannot. */
 struct qcow2 *image_open(struct fake_file *d, uint64_t backed, bool read_only);
 /** The same without failing: the error, or NULL and *q. */
 const char *image_try_open(struct fake_file *d, bool read_only, struct qcow2 **q);
-/** Check (and repair); fails the test when there are corruptions, or leaks and they are not allowed. */
+/** Check (and repair); fails the test when there are corruptions, or leaks and they are not
+ * allowed. */
 void image_check(struct fake_file *d, bool leaks_allowed);
 struct qcow2_check_result image_repair(struct fake_file *d, bool fix);
 /** Keep what the image holds now as an internal snapshot. */

@@ -1,5 +1,5 @@
-/* Network disks against nbdkit and qemu-nbd over unix sockets: data, errors, servers that go and come back. Skipped without them.
- * The helper is the one in the build folder.
+/* Network disks against nbdkit and qemu-nbd over unix sockets: data, errors, servers that go and
+ * come back. Skipped without them. The helper is the one in the build folder.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +24,10 @@
 #include "disk_model.h"
 
 #define SKIPPED 77
+#define POLICY "nbdkit -f -U s --filter=blocksize-policy blocksize-error-policy=error"
+#define QEMU_NBD                                                                                   \
+    "qemu-img create -q -f qcow2 image 8M && exec qemu-nbd -k $PWD/s -t -f qcow2 "                 \
+    "--discard=unmap --detect-zeroes=unmap image"
 #define SECTORS 16384u /* 8 MB */
 
 static char folder[] = "/tmp/ring3-nbd-XXXXXX";
@@ -45,7 +49,8 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/** Start a server on the socket s in the scratch folder; waits until the socket is there. command: run by the shell, in the folder. */
+/** Start a server on the socket s in the scratch folder; waits until the socket is there. command:
+ * run by the shell, in the folder. */
 static pid_t serve(const char *command)
 {
     char socket_path[128];
@@ -112,9 +117,8 @@ static void test_data(void **state)
     static const char *const servers[] = {
         "nbdkit -f -U s memory 8M",
         "nbdkit -f -U s --filter=nozero memory 8M",
-        "nbdkit -f -U s --filter=blocksize-policy memory 8M blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768 "
-        "blocksize-error-policy=error",
-        "qemu-img create -q -f qcow2 image 8M && exec qemu-nbd -k $PWD/s -t -f qcow2 --discard=unmap --detect-zeroes=unmap image",
+        POLICY " memory 8M blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768",
+        QEMU_NBD,
         "nbdkit -f -U s --filter=noextents memory 8M",
     };
     (void)state;
@@ -150,7 +154,8 @@ static void test_server_errors(void **state)
     uint8_t buf[4096] = {1};
     char path[128];
     const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
-    pid_t pid = serve("nbdkit -f -U s --filter=error memory 8M error=ENOSPC error-rate=100% error-file=bad");
+    pid_t pid = serve(
+        "nbdkit -f -U s --filter=error memory 8M error=ENOSPC error-rate=100% error-file=bad");
     struct block *b = open_disk(false);
     snprintf(path, sizeof(path), "%s/bad", folder);
     assert_int_equal(block_write(b, 0, &vec, 1), 0);
@@ -173,11 +178,17 @@ static void test_server_returns(void **state)
     struct block *b = open_disk(false);
     for (unsigned round = 0; round < 5; round++) {
         for (unsigned i = 0; i < 40; i++) {
-            assert_int_equal(model_write(m, b, model_random(m, SECTORS - 200), 1 + model_random(m, 150)), 0);
+            assert_int_equal(
+                model_write(m, b, model_random(m, SECTORS - 200), 1 + model_random(m, 150)), 0);
         }
-        stop(pid);
+        pid_t old = pid;
+        kill(old,
+             round & 1
+                 ? SIGTERM
+                 : SIGKILL); /* SIGTERM: it answers that it shuts down, and waits for us to go */
         pid = serve("nbdkit -f -U s memory 8M");
         assert_int_equal(model_verify(m, b, false), 0); /* memory: all of it was written again */
+        assert_int_equal(waitpid(old, NULL, 0), old);
         assert_int_equal(reports, round + 1);
         assert_non_null(strstr(last_report, "is back"));
     }
@@ -186,13 +197,15 @@ static void test_server_returns(void **state)
     stop(pid);
 }
 
-/** Written more than the helper keeps: it flushed by itself, so a server that loses only what was not flushed loses nothing. */
+/** Written more than the helper keeps: it flushed by itself, so a server that loses only what was
+ * not flushed loses nothing. */
 static void test_long_without_flush(void **state)
 {
     (void)state;
     static uint8_t buf[1u << 20];
     const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
-    pid_t pid = serve("sh -c 'truncate -s 64M file; exec nbdkit -f -U s --filter=cache file file cache=writeback'");
+    pid_t pid = serve("sh -c 'truncate -s 64M file; exec nbdkit -f -U s --filter=cache file file "
+                      "cache=writeback'");
     struct block *b = open_disk(false);
     for (unsigned i = 0; i < 64; i++) {
         memset(buf, (int)i + 1, sizeof(buf));
@@ -208,7 +221,8 @@ static void test_long_without_flush(void **state)
     stop(pid);
 }
 
-/** A server that stays away: errors after a bounded time, quick ones from then on; and when it is back all goes on. */
+/** A server that stays away: errors after a bounded time, quick ones from then on; and when it is
+ * back all goes on. */
 static void test_server_gone(void **state)
 {
     (void)state;
@@ -250,12 +264,15 @@ static void test_refusals(void **state)
     pid = serve("nbdkit -f -U s --filter=truncate memory 8M truncate=1000");
     assert_non_null(strstr(open_error(false), "not a multiple of 512"));
     stop(pid);
-    pid = serve("nbdkit -f -U s --filter=blocksize-policy memory 8M blocksize-minimum=4096 blocksize-preferred=4096 "
+    pid = serve("nbdkit -f -U s --filter=blocksize-policy memory 8M blocksize-minimum=4096 "
+                "blocksize-preferred=4096 "
                 "blocksize-maximum=1M blocksize-error-policy=error");
     assert_non_null(strstr(open_error(false), "4096 bytes at least"));
     stop(pid);
-    pid = serve("nbdkit -f -U s sh - <<'END'\ncase $1 in get_size) echo 1M;; pread) dd if=/dev/zero bs=$3 count=1 2>/dev/null;; "
-                "can_write) exit 0;; pwrite) cat >/dev/null;; can_flush) exit 3;; *) exit 2;; esac\nEND");
+    pid = serve(
+        "nbdkit -f -U s sh - <<'END'\ncase $1 in get_size) echo 1M;; pread) dd if=/dev/zero bs=$3 "
+        "count=1 2>/dev/null;; "
+        "can_write) exit 0;; pwrite) cat >/dev/null;; can_flush) exit 3;; *) exit 2;; esac\nEND");
     struct block *b = open_disk(false);
     assert_int_equal(reports, 1);
     assert_non_null(strstr(last_report, "cannot flush"));
@@ -273,7 +290,8 @@ static pid_t find_helper(void)
         int parent;
         snprintf(path, sizeof(path), "/proc/%.20s/stat", e->d_name);
         FILE *f = fopen(path, "r");
-        if (f && fgets(line, sizeof(line), f) && sscanf(line, "%*d (%63[^)]) %*c %d", name, &parent) == 2) {
+        if (f && fgets(line, sizeof(line), f) &&
+            sscanf(line, "%*d (%63[^)]) %*c %d", name, &parent) == 2) {
             found = strcmp(name, "ring3-nbd") == 0 && parent == getpid() ? atoi(e->d_name) : found;
         }
         if (f) {
@@ -370,9 +388,10 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_data),       cmocka_unit_test(test_server_errors), cmocka_unit_test(test_server_returns),
-        cmocka_unit_test(test_long_without_flush), cmocka_unit_test(test_server_gone), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_helper_dies), cmocka_unit_test(test_parent_dies),
+        cmocka_unit_test(test_data),           cmocka_unit_test(test_server_errors),
+        cmocka_unit_test(test_server_returns), cmocka_unit_test(test_long_without_flush),
+        cmocka_unit_test(test_server_gone),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_helper_dies),    cmocka_unit_test(test_parent_dies),
     };
     if (system("nbdkit --version >/dev/null 2>&1 && qemu-nbd --version >/dev/null 2>&1")) {
         printf("nbdkit and qemu-nbd are not installed\n");

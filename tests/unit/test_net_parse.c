@@ -255,6 +255,9 @@ static void test_rate(void **state)
     static const uint64_t sizes[] = {60, 1514, 65550};
     for (size_t i = 0; i < ARRAY_LEN(rates); i++) {
         for (size_t j = 0; j < ARRAY_LEN(sizes); j++) {
+            if (rates[i] / sizes[j] > 3000000) {
+                continue; /* that many frames take a while */
+            }
             uint64_t now = 5 * S;
             struct rate r;
             rate_init(&r, rates[i], now);

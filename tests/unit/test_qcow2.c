@@ -1,4 +1,5 @@
-/* qcow2 images that are wrong: refused with a reason, or found out before they do harm; checks and repairs. */
+/* qcow2 images that are wrong: refused with a reason, or found out before they do harm; checks and
+ * repairs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,7 +108,8 @@ static void test_bad_headers(void **state)
 static void test_backing_refused(void **state)
 {
     (void)state;
-    static const char *const names[] = {"base", "nbd://localhost", "json:{}", "file:/etc/passwd", "/nowhere/base"};
+    static const char *const names[] = {"base", "nbd://localhost", "json:{}", "file:/etc/passwd",
+                                        "/nowhere/base"};
     struct fake_file d;
     make_written(&d);
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
@@ -122,13 +124,16 @@ static void test_backing_refused(void **state)
         assert_non_null(strstr(error, "say ,backing"));
         assert_non_null(strstr(error, names[i]));
         const struct block_options o = {.read_only = true, .allow_backing = true};
-        assert_int_equal(qcow2_open_image(&file, "/nowhere/image", &o, QCOW2_AS_DISK, &q, &err), -1);
-        assert_non_null(strstr(err.text, strchr(names[i], ':') ? "not a plain file" : "/nowhere/base: no such file"));
+        assert_int_equal(qcow2_open_image(&file, "/nowhere/image", &o, QCOW2_AS_DISK, &q, &err),
+                         -1);
+        assert_non_null(strstr(err.text, strchr(names[i], ':') ? "not a plain file"
+                                                               : "/nowhere/base: no such file"));
     }
     fake_file_fini(&d);
 }
 
-/** The image names its features; files that break off anywhere are refused or read as far as they go. */
+/** The image names its features; files that break off anywhere are refused or read as far as they
+ * go. */
 static void test_cut_off(void **state)
 {
     (void)state;
@@ -183,7 +188,8 @@ static uint8_t *entry_at(struct fake_file *d, unsigned i)
 static uint8_t *count_at(struct fake_file *d, uint64_t cluster)
 {
     uint64_t reftable = load_be64(d->now + HEADER_REFTABLE_OFFSET);
-    return d->now + load_be64(d->now + reftable + cluster / (CLUSTER / 2) * 8) + cluster % (CLUSTER / 2) * 2;
+    return d->now + load_be64(d->now + reftable + cluster / (CLUSTER / 2) * 8) +
+           cluster % (CLUSTER / 2) * 2;
 }
 
 static uint64_t reports;
@@ -195,7 +201,8 @@ static void on_report(void *ctx, const char *line)
     reports++;
 }
 
-/** Guest data that an entry puts over a table: a write fails, marks the image, and the table is as it was. */
+/** Guest data that an entry puts over a table: a write fails, marks the image, and the table is as
+ * it was. */
 static void test_data_over_tables(void **state)
 {
     (void)state;
@@ -204,8 +211,10 @@ static void test_data_over_tables(void **state)
     for (unsigned where = 0; where < 5; where++) {
         struct fake_file d;
         make_written(&d);
-        const uint64_t reftable = load_be64(d.now + HEADER_REFTABLE_OFFSET), l1 = load_be64(d.now + HEADER_L1_OFFSET);
-        const uint64_t places[] = {0, reftable, load_be64(d.now + reftable), l1, load_be64(d.now + l1) & ENTRY_OFFSET};
+        const uint64_t reftable = load_be64(d.now + HEADER_REFTABLE_OFFSET),
+                       l1 = load_be64(d.now + HEADER_L1_OFFSET);
+        const uint64_t places[] = {0, reftable, load_be64(d.now + reftable), l1,
+                                   load_be64(d.now + l1) & ENTRY_OFFSET};
         store_be64(entry_at(&d, 7), places[where] | ENTRY_COPIED);
         struct qcow2 *q = image_open(&d, 0, false);
         q->base.report = on_report;
@@ -255,7 +264,8 @@ static void test_tables_counted_free(void **state)
 static void test_bad_entries(void **state)
 {
     (void)state;
-    static const uint64_t bad[] = {0x1200, ENTRY_COPIED, ENTRY_COMPRESSED | 0x3fffffffffffffffull, ENTRY_COMPRESSED, 0x200 | ENTRY_ZERO};
+    static const uint64_t bad[] = {0x1200, ENTRY_COPIED, ENTRY_COMPRESSED | 0x3fffffffffffffffull,
+                                   ENTRY_COMPRESSED, 0x200 | ENTRY_ZERO};
     uint8_t buf[CLUSTER];
     const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
@@ -283,7 +293,8 @@ static void test_repair(void **state)
         struct fake_file d;
         make_written(&d);
         uint64_t reftable = load_be64(d.now + HEADER_REFTABLE_OFFSET);
-        uint64_t data = cluster_of(&(struct qcow2){.h = {.cluster_bits = BITS}}, load_be64(entry_at(&d, 9)) & ENTRY_OFFSET);
+        uint64_t data = cluster_of(&(struct qcow2){.h = {.cluster_bits = BITS}},
+                                   load_be64(entry_at(&d, 9)) & ENTRY_OFFSET);
         switch (what) {
         case 0: store_be16(count_at(&d, data), 7); break;
         case 1: store_be16(count_at(&d, data), 0); break;
@@ -327,7 +338,8 @@ static void test_dirty(void **state)
     fake_file_fini(&d);
 }
 
-/** "may only write to an image with unknown auto-clear features if it clears the respective bits". */
+/** "may only write to an image with unknown auto-clear features if it clears the respective bits".
+ */
 static void test_autoclear(void **state)
 {
     (void)state;
@@ -354,7 +366,8 @@ static void test_space(void **state)
     struct qcow2 *q = image_open(&d, 0, false);
     struct block *b = &q->base;
     assert_int_equal(block_zero_run(b, 0, b->size), 0);
-    assert_int_equal(block_zero_run(b, 100 * CLUSTER, b->size - 100 * CLUSTER), b->size - 100 * CLUSTER);
+    assert_int_equal(block_zero_run(b, 100 * CLUSTER, b->size - 100 * CLUSTER),
+                     b->size - 100 * CLUSTER);
     assert_int_equal(block_write_zeroes(b, 10 * CLUSTER + 512, 5 * CLUSTER, true), 0);
     assert_int_equal(block_zero_run(b, 11 * CLUSTER, b->size - 11 * CLUSTER), 4 * CLUSTER);
     assert_int_equal(block_discard(b, 20 * CLUSTER - 512, 80 * CLUSTER + 512), 0);
@@ -368,7 +381,9 @@ static void test_space(void **state)
     assert_true(d.size <= before); /* from what was freed */
     assert_int_equal(block_write_zeroes(b, 200 * CLUSTER, 60 * CLUSTER, false), 0);
     assert_int_equal(block_zero_run(b, 200 * CLUSTER, 100 * CLUSTER), 100 * CLUSTER);
-    assert_int_equal(block_write(b, 200 * CLUSTER + 512, &(struct io_vec){.base = buf, .len = 512}, 1), 0); /* keeps its space */
+    assert_int_equal(
+        block_write(b, 200 * CLUSTER + 512, &(struct io_vec){.base = buf, .len = 512}, 1),
+        0); /* keeps its space */
     block_close(b);
     image_check(&d, false);
     fake_file_fini(&d);
@@ -422,7 +437,9 @@ static void test_create(void **state)
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         struct block_error err = {.text = ""};
-        const struct qcow2_create what = {.size = cases[i].size, .cluster_bits = cases[i].bits, .backing = cases[i].backing,
+        const struct qcow2_create what = {.size = cases[i].size,
+                                          .cluster_bits = cases[i].bits,
+                                          .backing = cases[i].backing,
                                           .backing_format = cases[i].backing ? "raw" : NULL};
         int fd = memfd_create("image", MFD_CLOEXEC);
         int rc = qcow2_create(fd, "image", &what, &err);
@@ -443,13 +460,19 @@ static void test_create(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_headers),      cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_bad_headers),
+        cmocka_unit_test(test_cut_off),
         cmocka_unit_test(test_backing_refused),
-        cmocka_unit_test(test_feature_names),    cmocka_unit_test(test_data_over_tables),
-        cmocka_unit_test(test_tables_counted_free), cmocka_unit_test(test_bad_entries),
-        cmocka_unit_test(test_repair),           cmocka_unit_test(test_dirty),
-        cmocka_unit_test(test_autoclear),        cmocka_unit_test(test_space),
-        cmocka_unit_test(test_reftable_grows),   cmocka_unit_test(test_create),
+        cmocka_unit_test(test_feature_names),
+        cmocka_unit_test(test_data_over_tables),
+        cmocka_unit_test(test_tables_counted_free),
+        cmocka_unit_test(test_bad_entries),
+        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_dirty),
+        cmocka_unit_test(test_autoclear),
+        cmocka_unit_test(test_space),
+        cmocka_unit_test(test_reftable_grows),
+        cmocka_unit_test(test_create),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* qcow2 and kill -9: a child writes to an image file and dies at a random moment; the image opens clean, and what was flushed is there.
- * The model lies in memory that both share. RING3_TEST_ROUNDS=N: more kills.
+/* qcow2 and kill -9: a child writes to an image file and dies at a random moment; the image opens
+ * clean, and what was flushed is there. The model lies in memory that both share.
+ * RING3_TEST_ROUNDS=N: more kills.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,8 +81,10 @@ static void test_kill(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(cluster_bits); i++) {
         char path[] = "/tmp/ring3-qcow2-XXXXXX";
         struct block_error err;
-        const struct qcow2_create what = {.size = SECTORS * BLOCK_SECTOR, .cluster_bits = cluster_bits[i]};
-        struct disk_model *m = mmap(NULL, model_size(SECTORS), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        const struct qcow2_create what = {.size = SECTORS * BLOCK_SECTOR,
+                                          .cluster_bits = cluster_bits[i]};
+        struct disk_model *m = mmap(NULL, model_size(SECTORS), PROT_READ | PROT_WRITE,
+                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         assert_ptr_not_equal(m, MAP_FAILED);
         int fd = mkstemp(path);
         assert_true(fd >= 0);

@@ -1,5 +1,6 @@
-/* qcow2 and power loss: random requests against a model, on a file that loses what no barrier has kept, sector by sector, in any
- * order. What was flushed must be there, the tables must be sound (leaks are allowed), and internal snapshots untouched.
+/* qcow2 and power loss: random requests against a model, on a file that loses what no barrier has
+ * kept, sector by sector, in any order. What was flushed must be there, the tables must be sound
+ * (leaks are allowed), and internal snapshots untouched.
  *
  * RING3_TEST_SEED=N: other requests; RING3_TEST_ROUNDS=N: more of them.
  */
@@ -117,8 +118,8 @@ static void run_scene(const struct scene *scene, uint64_t seed, uint64_t rounds)
         for (uint64_t i = 0; i < steps; i++) {
             int rc = model_step(t.model, &t.q->base);
             if (rc) {
-                printf("%s: seed %llu round %llu: error %d\n", scene->name, (unsigned long long)seed, (unsigned long long)round,
-                       rc);
+                printf("%s: seed %llu round %llu: error %d\n", scene->name,
+                       (unsigned long long)seed, (unsigned long long)round, rc);
             }
             assert_int_equal(rc, 0);
         }
@@ -135,14 +136,17 @@ static void run_scene(const struct scene *scene, uint64_t seed, uint64_t rounds)
 static void test_power_loss(void **state)
 {
     (void)state;
-    const uint64_t seed = from_env("RING3_TEST_SEED", 1), rounds = from_env("RING3_TEST_ROUNDS", 150);
+    const uint64_t seed = from_env("RING3_TEST_SEED", 1),
+                   rounds = from_env("RING3_TEST_ROUNDS", 150);
     for (unsigned i = 0; i < ARRAY_LEN(scenes); i++) {
-        printf("%s: seed %llu, %llu crashes\n", scenes[i].name, (unsigned long long)seed, (unsigned long long)rounds);
+        printf("%s: seed %llu, %llu crashes\n", scenes[i].name, (unsigned long long)seed,
+               (unsigned long long)rounds);
         run_scene(&scenes[i], seed + i, scenes[i].cluster_bits == 21 ? rounds / 10 : rounds);
     }
 }
 
-/** Long runs without a crash: many clusters, the refcount table grows, caches fill; clean after closing. */
+/** Long runs without a crash: many clusters, the refcount table grows, caches fill; clean after
+ * closing. */
 static void test_no_crash(void **state)
 {
     (void)state;
@@ -165,7 +169,8 @@ static void test_no_crash(void **state)
     }
 }
 
-/** Writes and barriers of the file fail now and then; nothing that was flushed is lost, and a failed barrier is never forgotten. */
+/** Writes and barriers of the file fail now and then; nothing that was flushed is lost, and a
+ * failed barrier is never forgotten. */
 static void test_failures(void **state)
 {
     (void)state;

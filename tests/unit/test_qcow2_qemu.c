@@ -1,5 +1,5 @@
-/* qcow2 against QEMU's tools (package qemu-utils), on real files: what they make is read alike, what we write they find sound and
- * read alike. Without them the test is skipped.
+/* qcow2 against QEMU's tools (package qemu-utils), on real files: what they make is read alike,
+ * what we write they find sound and read alike. Without them the test is skipped.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,7 +76,8 @@ static void write_raw(struct disk_model *m, const char *name)
 static void scatter(struct disk_model *m, unsigned runs)
 {
     for (unsigned r = 0; r < runs; r++) {
-        uint64_t first = model_random(m, m->sectors), count = min_u64(1 + model_random(m, 300), m->sectors - first);
+        uint64_t first = model_random(m, m->sectors),
+                 count = min_u64(1 + model_random(m, 300), m->sectors - first);
         for (uint64_t i = 0; i < count; i++) {
             m->sector[first + i].now = m->sector[first + i].flushed = ++m->next_stamp;
         }
@@ -117,7 +118,8 @@ static const char *const read_cases[] = {
     "-o lazy_refcounts=on",
 };
 
-/** Images that qemu-img wrote; then random requests of ours on them, and qemu-img looks at the outcome. */
+/** Images that qemu-img wrote; then random requests of ours on them, and qemu-img looks at the
+ * outcome. */
 static void test_images_of_qemu(void **state)
 {
     (void)state;
@@ -125,7 +127,8 @@ static void test_images_of_qemu(void **state)
         struct disk_model *m = new_model(9000 + i, 40 + i);
         scatter(m, 60);
         write_raw(m, "raw");
-        assert_int_equal(sh("rm -f image; qemu-img convert -O qcow2 %s raw image", read_cases[i]), 0);
+        assert_int_equal(sh("rm -f image; qemu-img convert -O qcow2 %s raw image", read_cases[i]),
+                         0);
         struct block *b = open_image("image", true);
         assert_int_equal(b->size, m->sectors * BLOCK_SECTOR);
         if (model_verify(m, b, false)) {
@@ -143,7 +146,8 @@ static void test_images_of_qemu(void **state)
         assert_int_equal(model_verify(m, b, true), 0); /* settles what was discarded */
         block_close(b);
         write_raw(m, "raw");
-        if (sh("qemu-img check image") || sh("qemu-img convert -O raw image back && cmp raw back")) {
+        if (sh("qemu-img check image") ||
+            sh("qemu-img convert -O raw image back && cmp raw back")) {
             printf("%s\n", read_cases[i]);
             fail();
         }
@@ -154,14 +158,17 @@ static void test_images_of_qemu(void **state)
 /** Internal snapshots of QEMU's: ours writes to the disk, the snapshot stays as it was. */
 static void test_snapshots(void **state)
 {
-    static const char *const options[] = {"cluster_size=512", "cluster_size=64k", "compat=0.10,cluster_size=4k", "refcount_bits=2"};
+    static const char *const options[] = {"cluster_size=512", "cluster_size=64k",
+                                          "compat=0.10,cluster_size=4k", "refcount_bits=2"};
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
         struct disk_model *m = new_model(5000, 80 + i);
         scatter(m, 40);
         write_raw(m, "first");
-        assert_int_equal(sh("rm -f image; qemu-img convert %s -O qcow2 -o %s first image && qemu-img snapshot -c one image",
-                            i == 1 ? "-c" : "", options[i]), 0);
+        assert_int_equal(sh("rm -f image; qemu-img convert %s -O qcow2 -o %s first image && "
+                            "qemu-img snapshot -c one image",
+                            i == 1 ? "-c" : "", options[i]),
+                         0);
         struct block *b = open_image("image", false);
         for (unsigned step = 0; step < 150; step++) {
             assert_int_equal(model_step(m, b), 0);
@@ -187,10 +194,15 @@ static void test_backing(void **state)
         scatter(m, 20);
         write_raw(m, "base");
         const char *compat = i & 1 ? "compat=0.10" : "compat=1.1";
-        assert_int_equal(sh("rm -f middle image; qemu-img create -q -f qcow2 -F raw -b base -o %s middle", compat), 0);
+        assert_int_equal(
+            sh("rm -f middle image; qemu-img create -q -f qcow2 -F raw -b base -o %s middle",
+               compat),
+            0);
         assert_int_equal(sh("qemu-io -c 'write -P 0 1M 64k' -c 'discard 1200k 256k' middle"), 0);
-        assert_int_equal(sh("qemu-img create -q -f qcow2 -F qcow2 -b middle -o %s,cluster_size=%s image %u", compat,
-                            i & 2 ? "4k" : "64k", (6000 + i * 10) * BLOCK_SECTOR), 0);
+        assert_int_equal(
+            sh("qemu-img create -q -f qcow2 -F qcow2 -b middle -o %s,cluster_size=%s image %u",
+               compat, i & 2 ? "4k" : "64k", (6000 + i * 10) * BLOCK_SECTOR),
+            0);
         struct disk_model *whole = new_model(6000 + i * 10, 70 + i);
         assert_int_equal(sh("qemu-img convert -O raw image raw"), 0);
         struct block *b = open_image("image", false);
@@ -210,7 +222,8 @@ static void test_backing(void **state)
         assert_int_equal(model_verify(whole, b, true), 0);
         block_close(b);
         write_raw(whole, "raw");
-        assert_int_equal(sh("qemu-img check image && qemu-img convert -O raw image back && cmp raw back"), 0);
+        assert_int_equal(
+            sh("qemu-img check image && qemu-img convert -O raw image back && cmp raw back"), 0);
         free(m);
         free(whole);
     }
@@ -234,7 +247,8 @@ static void test_images_of_ours(void **state)
         uint8_t *buf = malloc(1u << bits);
         for (uint64_t off = 0; off < b->size; off += 1u << bits) {
             for (uint64_t at = 0; at < 1u << bits; at += BLOCK_SECTOR) {
-                model_fill(buf + at, off + at < b->size ? m->sector[(off + at) / BLOCK_SECTOR].now : 0);
+                model_fill(buf + at,
+                           off + at < b->size ? m->sector[(off + at) / BLOCK_SECTOR].now : 0);
                 memset(buf + at + 64, 7, 400); /* something to pack */
             }
             assert_int_equal(qcow2_write_compressed(b, off, buf), 0);
@@ -263,15 +277,44 @@ static void test_images_of_ours(void **state)
     }
 }
 
+/** QEMU's bitmaps: their clusters count as used; a write of ours says that they are out of date. */
+static void test_bitmaps(void **state)
+{
+    (void)state;
+    uint8_t buf[512] = {1};
+    struct block_error err;
+    struct qcow2_check_result result;
+    assert_int_equal(sh("rm -f image; qemu-img create -q -f qcow2 image 1G && "
+                        "qemu-img bitmap --add -g 64k image one && "
+                        "qemu-io -c 'write 0 10M' -c 'write 900M 1M' image"),
+                     0);
+    assert_int_equal(qcow2_check(path_of("image"), false, NULL, &result, &err), 0);
+    assert_int_equal(result.corruptions + result.leaks, 0);
+    struct block *b = open_image("image", false);
+    const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
+    assert_int_equal(block_write(b, 500u << 20, &vec, 1), 0);
+    block_close(b);
+    assert_int_equal(qcow2_check(path_of("image"), true, NULL, &result, &err), 0);
+    assert_int_equal(result.corruptions + result.leaks, 0);
+    assert_int_equal(sh("qemu-img info image | grep -q 'bitmaps:' && exit 1; "
+                        "qemu-img check image || test $? -eq 3"),
+                     0); /* 3: leaks only */
+}
+
 /** An image that QEMU with lazy refcounts left dirty: killed before it has written the counts. */
 static void test_dirty(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
         static const char *const sizes[] = {"512", "4k", "64k", "4k"};
-        assert_int_equal(sh("rm -f image; qemu-img create -q -f qcow2 -o lazy_refcounts=on,cluster_size=%s image 40M", sizes[i]), 0);
+        assert_int_equal(sh("rm -f image; qemu-img create -q -f qcow2 -o "
+                            "lazy_refcounts=on,cluster_size=%s image 40M",
+                            sizes[i]),
+                         0);
         assert_int_equal(sh("qemu-io -c 'write -P 9 0 1M' image >/dev/null; "
-                            "qemu-io -c 'write -P 1 1M 6M' -c 'write -P 2 20M 300k' -c 'flush' -c 'sigraise 9' image || true"), 0);
+                            "qemu-io -c 'write -P 1 1M 6M' -c 'write -P 2 20M 300k' -c 'flush' -c "
+                            "'sigraise 9' image || true"),
+                         0);
         struct qcow2_info info;
         struct block_error err;
         int fd = open(path_of("image"), O_RDONLY | O_CLOEXEC);
@@ -281,7 +324,8 @@ static void test_dirty(void **state)
         assert_int_equal(sh("cp image copy; qemu-img convert -O raw copy raw"), 0);
         struct block *b = open_image("image", false);
         block_close(b);
-        assert_int_equal(sh("qemu-img check image && qemu-img convert -O raw image back && cmp raw back"), 0);
+        assert_int_equal(
+            sh("qemu-img check image && qemu-img convert -O raw image back && cmp raw back"), 0);
     }
 }
 
@@ -302,8 +346,9 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_images_of_qemu), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_backing),
-        cmocka_unit_test(test_images_of_ours), cmocka_unit_test(test_dirty),
+        cmocka_unit_test(test_images_of_qemu), cmocka_unit_test(test_snapshots),
+        cmocka_unit_test(test_backing),        cmocka_unit_test(test_images_of_ours),
+        cmocka_unit_test(test_bitmaps),        cmocka_unit_test(test_dirty),
     };
     if (system("qemu-img --version >/dev/null 2>&1 && qemu-io --version >/dev/null 2>&1")) {
         printf("qemu-img and qemu-io are not installed\n");

@@ -10,6 +10,8 @@
 
 #define STATS_MS 100 /* for fresh counters; a machine that is held gives none */
 
+#define PRESS_MS 2000 /* between two presses of the power button */
+
 /* ---- the machine's state ---- */
 
 static enum vm_state state(const struct monitor *m)
@@ -42,8 +44,8 @@ static void stop(struct monitor *m, uint64_t seconds)
 {
     m->stop_seconds = (unsigned)seconds;
     m->stop_ms = monitor_now_ms() + seconds * 1000;
+    m->press_ms = 0;
     monitor_release(m, HOLD_PAUSE);
-    vm_press_power_button(&ARENA->vm);
     monitor_show_state(m);
 }
 
@@ -190,6 +192,10 @@ int monitor_control_due(struct monitor *m)
         end_now(m, why);
         return 0;
     }
-    int left = (int)(m->stop_ms - now);
+    if (now >= m->press_ms) { /* again and again: a press is lost on a guest that is still starting */
+        vm_press_power_button(&ARENA->vm);
+        m->press_ms = now + PRESS_MS;
+    }
+    int left = (int)((m->press_ms < m->stop_ms ? m->press_ms : m->stop_ms) - now);
     return due < 0 || left < due ? left : due;
 }

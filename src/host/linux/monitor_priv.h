@@ -42,6 +42,7 @@ struct monitor {
     struct monitor_result *result;
     uint64_t stop_ms; /* when a machine that was asked to power off is ended; 0: it was not asked */
     unsigned stop_seconds; /* the time it was given */
+    uint64_t press_ms;     /* when the power button is pressed next */
 
     /* requests for statistics, all answered at once */
     ticket_t stats[SERVER_CLIENTS];

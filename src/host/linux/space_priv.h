@@ -159,6 +159,15 @@ struct space_filter_facts {
  * length. */
 unsigned space_filter_build(struct sock_filter *prog, const struct space_filter_facts *facts);
 
+struct space_zygote_facts {
+    uint64_t base;      /* of its stub */
+    uint64_t secret[2]; /* who has it may fork */
+    uint32_t ram_fd, slots_fd;
+};
+/** Likewise the filter of the zygote, which its children inherit. */
+unsigned space_filter_build_zygote(struct sock_filter *prog,
+                                   const struct space_zygote_facts *facts);
+
 /* ---- space_script.c ---- */
 
 /** The kernel's struct sigaction. */
@@ -172,9 +181,8 @@ struct space_sigaction space_sigaction(uint64_t base);
 
 /** Write the zygote's script: drop all memory but its two pages, then serve. */
 void space_script_zygote(struct space_host *h);
-/** Write to its slot what the child that becomes s does before its birth. task: whose child it has
- * to be. */
-void space_script_child(struct space *s, pid_t task);
+/** Write to its slot what the child that becomes s does before its birth. */
+void space_script_child(struct space *s);
 /** Wipe that. */
 void space_script_wipe(struct space *s);
 

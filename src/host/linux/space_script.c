@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #define USER_END 0x7ffffffff000ull
@@ -98,7 +97,7 @@ static void move(struct writer *w, struct space *s)
     }
 }
 
-void space_script_child(struct space *s, pid_t task)
+void space_script_child(struct space *s)
 {
     const struct space_host *h = s->host;
     uint8_t *ops = (uint8_t *)s->ops;
@@ -125,8 +124,6 @@ void space_script_child(struct space *s, pid_t task)
             {s->desk_gva, SPACE_DESK_SIZE, PROT_READ, MAP_HOW, fd, s->slot_off + SLOT_DESK},
             SCRIPT_OK);
     }
-    PUT(&w, SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL}, 0);
-    PUT(&w, SYS_getppid, {0}, task);
     PUT(&w, SYS_seccomp,
         {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, there + SCRIPT_PROGRAM}, 0);
     PUT(&w, SCRIPT_NR_GO, {stub_at(s->base, stub_birth)}, 0);

@@ -113,6 +113,10 @@
 #define SCRIPT_OK -1
 #define SCRIPT_ANY -2
 
+/* How the zygote forks: CLONE_PARENT | CLONE_FILES. The children are the task's, and share the
+ * zygote's files. */
+#define SPACE_CHILD_FLAGS (0x8000 | 0x400)
+
 /* The kernel's signal frame (struct rt_sigframe), from the stack pointer at handler entry; x86-64
  * ABI */
 #define FRAME_R8 48

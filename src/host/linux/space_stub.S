@@ -19,6 +19,8 @@
 #define SYS_mmap 9
 #define SYS_sched_yield 24
 #define SYS_clone 56
+#define SYS_getppid 110
+#define SYS_prctl 157
 #define SYS_futex 202
 #define SYS_exit_group 231
 #define SYS32_set_thread_area 243
@@ -27,9 +29,9 @@
 #define SEEK_SET 0
 #define SEEK_CUR 1
 #define SIGSEGV 11
+#define SIGKILL 9
 #define KICK 10                         /* SIGUSR1 */
-/* CLONE_PARENT | CLONE_FILES: the children are the task's, and share the zygote's files */
-#define CHILD_FLAGS (0x8000 | 0x400)
+#define PR_SET_PDEATHSIG 1
 
 #define CTL(field) ctl + CTL_##field(%rip)
 #define SH(field) sh + SH_##field(%rip)
@@ -50,7 +52,9 @@ stub_start:
 /* ---- the zygote, and a child's first steps. Later, calls from here are events ---- */
 
 /* The zygote's life: carry out the script in its page, which goes on at stub_serve: fork a child
- * for every request. */
+ * for every request. From there on nothing that the task can write decides where it goes. r13d is
+ * the task's process id; r14 and r15 are the secret with which its filter lets it fork. No child
+ * has it. */
 stub_zygote:
         lea     ZP(SCRIPT), %r12
         jmp     stub_script
@@ -64,10 +68,10 @@ stub_serve:
         mov     $SYS_futex, %eax
         syscall
         jmp     stub_serve
-2:      mov     $CHILD_FLAGS, %edi
+2:      mov     $SPACE_CHILD_FLAGS, %edi
         xor     %esi, %esi
-        xor     %edx, %edx
-        xor     %r10d, %r10d
+        mov     %r14, %rdx
+        mov     %r15, %r10
         xor     %r8d, %r8d
         mov     $SYS_clone, %eax
         syscall
@@ -82,9 +86,25 @@ stub_serve:
         syscall
         jmp     stub_serve
 
-/* A child maps its ctl, where its own script stands, which ends in an event, its birth. A child
+/* A child, before the task has any say: it forgets the secret, and dies with the task, whatever that
+ * wants.
+ * Then it maps its ctl, where its own script stands, which ends in an event, its birth. A child
  * with another home moves there by the script: into this same code at its new place. */
 child:
+        xor     %edx, %edx
+        xor     %r10d, %r10d
+        xor     %r14d, %r14d
+        xor     %r15d, %r15d
+        mov     $PR_SET_PDEATHSIG, %edi
+        mov     $SIGKILL, %esi
+        mov     $SYS_prctl, %eax
+        syscall
+        test    %eax, %eax
+        jnz     quit
+        mov     $SYS_getppid, %eax      /* it may have died before that */
+        syscall
+        cmp     %r13d, %eax
+        jne     quit
         lea     ctl(%rip), %rdi
         mov     $SPACE_CTL_SIZE, %esi
         mov     $1, %edx                /* PROT_READ */

@@ -5,10 +5,19 @@
  * a script of system calls that the task wrote into its slot (space_script.c), then it stops in a
  * first event, its birth. No guest page is mapped until then.
  *
+ * The task may be taken over by its guest later. Then the scripts are the guest's, and so is all that a
+ * child does: it must be no way out of the task's jail. Hence, before the zygote's first instruction
+ * that the task could have a say in:
+ *  - the filter (space_seccomp.c), which zygote and children have for good
+ *  - the stub's page, the same in all, is sealed: nobody can write it
+ *  - the secret without which the filter allows no fork. It is in the zygote's registers only, not
+ *    in its memory, and children drop it
+ *
  * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit
  * signal is the kick signal, so that a task that waits for one wakes up. They share one table of
- * files: the RAM, the slots, the gates. Each space has a token of its own: one that leaks ends with
- * its process. It costs a filter per space (measured in docs); the pool makes that rare.
+ * files: the RAM, the slots, the gates. They stay in the task's process group: one signal holds all.
+ * Each space has a token of its own: one that leaks ends with
+ * its process. It costs a filter per space; the pool makes that rare.
  *
  * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new
  * process.
@@ -18,7 +27,10 @@
 #include "vm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +51,7 @@
 #define SPARE_FDS 32        /* left for the rest of the task */
 #define EXIT_SIGNAL SIGUSR2 /* the task's kick */
 #define KERNEL_SIGNALS 64
+#define FP_PARTS 0xe7u         /* of XCR0: x87, SSE, AVX, AVX-512 */
 #define BIRTH_NS 5000000000ull /* for a fork, on a busy host */
 #define BIRTH_LOOK_NS 100000000ull
 
@@ -206,17 +219,61 @@ static void signals_set(const struct space_host *h)
     must(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)));
 }
 
+/** Install the filter. The secret is known to this process alone; secret: where it shall stand. */
+static void filter_install(const struct space_host *h, uint64_t secret[2])
+{
+    struct sock_filter prog[SPACE_FILTER_MAX];
+    if (syscall(SYS_getrandom, secret, 2 * sizeof(*secret), 0) != 2 * (long)sizeof(*secret)) {
+        zygote_fail();
+    }
+    const struct space_zygote_facts facts = {.base = h->base,
+                                             .secret = {secret[0], secret[1]},
+                                             .ram_fd = (uint32_t)h->ram_fd,
+                                             .slots_fd = (uint32_t)h->slots_fd};
+    struct sock_fprog program = {.len = (unsigned short)space_filter_build_zygote(prog, &facts),
+                                 .filter = prog};
+    must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program));
+}
+
+/** Go on in the stub, as it wants its registers. Nothing else of the secret stays in any: children have
+ * them all. Memory goes by the script. */
+static NORETURN void stub_enter(uint64_t at, pid_t task, const uint64_t secret[2])
+{
+    static const uint32_t fresh[144] __attribute__((aligned(64))) = {[6] = 0x1f80}; /* MXCSR */
+    __asm__ volatile("xrstor64 %[fresh]\n\t"
+                     "mov (%[secret]), %%r14\n\t"
+                     "mov 8(%[secret]), %%r15\n\t"
+                     "mov %[task], %%r13d\n\t"
+                     "xor %%eax, %%eax\n\t"
+                     "xor %%edx, %%edx\n\t"
+                     "xor %%ebx, %%ebx\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "xor %%esi, %%esi\n\t"
+                     "xor %%r8d, %%r8d\n\t"
+                     "xor %%r9d, %%r9d\n\t"
+                     "xor %%r10d, %%r10d\n\t"
+                     "xor %%r11d, %%r11d\n\t"
+                     "xor %%r12d, %%r12d\n\t"
+                     "xor %%edi, %%edi\n\t"
+                     "jmp *%%rcx"
+                     :
+                     : [fresh] "m"(fresh), [secret] "D"(secret), [task] "S"(task), "c"(at),
+                       "a"(FP_PARTS), "d"(0)
+                     : "memory");
+    __builtin_unreachable();
+}
+
 /** Become the zygote of h. */
 static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t task)
 {
     static int keep[SLOTS_MAX + 3]; /* this process's own copy */
     unsigned kept = 0;
     struct rlimit no_core = {0, 0};
+    uint64_t secret[2];
     must(prctl(PR_SET_PDEATHSIG, SIGKILL));
     if (getppid() != task) {
         zygote_fail();
     }
-    setsid();
     signals_set(h);
     must(setrlimit(RLIMIT_CORE, &no_core));
     must(prctl(PR_SET_DUMPABLE, 0));
@@ -237,19 +294,27 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
     }
     close_others(keep, kept);
     rseq_leave();
-    __asm__ volatile("jmp *%0" : : "r"(stub_at(h->base, stub_zygote)) : "memory");
-    __builtin_unreachable();
+    filter_install(h, secret);
+    stub_enter(stub_at(h->base, stub_zygote), task, secret);
 }
 
 /* ---- starting it ---- */
 
+/** The stub's page, as a file that nobody can change. Its descriptor, or -errno. */
 static int code_create(void)
 {
-    int fd = memfd_create("stub", MFD_CLOEXEC);
-    if (fd >= 0 && write(fd, stub_start, SPACE_CODE_SIZE) != SPACE_CODE_SIZE) {
+    const int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int fd = memfd_create("stub", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return -errno;
+    }
+    int err = write(fd, stub_start, SPACE_CODE_SIZE) == SPACE_CODE_SIZE ? 0 : -EIO;
+    if (!err && fcntl(fd, F_ADD_SEALS, seals) < 0) {
+        err = -errno;
+    }
+    if (err) {
         close(fd);
-        errno = EIO;
-        return -1;
+        return err;
     }
     return fd;
 }
@@ -263,7 +328,7 @@ int space_zygote_start(struct space_host *h)
     }
     int code_fd = code_create();
     if (code_fd < 0) {
-        return -errno;
+        return code_fd;
     }
     space_script_zygote(h);
     pid_t task = getpid();
@@ -358,7 +423,7 @@ int space_zygote_fork(struct space *s, unsigned home)
     s->place = s->place_cpu < 0 ? PLACE_ANY : PLACE_SAME;
     s->ctl->yields = s->place == PLACE_SAME ? SPACE_YIELDS : 0;
     s->streak = 0;
-    space_script_child(s, getpid());
+    space_script_child(s);
     pid_t pid = zygote_request(s->host, s->slot_off);
     if (pid < 0) {
         space_script_wipe(s);

@@ -1,0 +1,32 @@
+# What tests of the network share. Sourced after machines.sh.
+
+# A program of the host's with all that it loads, as $scratch/www/NAME.tgz for guests to fetch and unpack over their /.
+pack_program() { # NAME
+    local program
+    program=$(command -v "$1") || return 1
+    mkdir -p "$scratch/www"
+    # shellcheck disable=SC2046
+    tar -czhf "$scratch/www/$1.tgz" -C / "${program#/}" $(ldd "$program" | grep -o '/[^ )]*' | sed 's,^/,,') 2>/dev/null
+}
+
+# A command of the guest's that fetches and unpacks it; ADDRESS:PORT is where `serve` serves $scratch/www.
+fetch_program() { # NAME ADDRESS:PORT
+    echo "wget -q -O - http://$2/$1.tgz | tar -xz -C /"
+}
+
+# Wait until FILE has a line with TEXT in it.
+wait_for() { # FILE TEXT SECONDS
+    local i
+    for ((i = 0; i < $3 * 20; i++)); do
+        ! grep -qsF -- "$2" "$1" || return 0
+        sleep 0.05
+    done
+    fail "no '$2' in ${1##*/} after $3 s: $(tail -n 5 "$1" | tr '\n' ' ')"
+    return 1
+}
+
+# Bytes a second of a transfer that iperf3 told of with --json.
+iperf_speed() { # FILE
+    sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[^0-9]*\([0-9]*\).*/\1/p' "$1" | head -n 1 |
+        awk '{ printf "%d\n", $1 / 8 }'
+}
