@@ -5,6 +5,9 @@
 failures=0
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+# Machines of a test are its own: it sees no others, and nobody sees them.
+export XDG_RUNTIME_DIR=$scratch/runtime
+mkdir -m 700 "$XDG_RUNTIME_DIR"
 
 fail() {
     echo "FAIL: $*"

@@ -17,24 +17,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#define METER_MS 10 /* where the cap is ours to hold */
+#define METER_MS 5 /* where the cap is ours to hold */
 
 /* ---- in the monitor ---- */
 
 /* The machine runs: tell who waits for that. Nobody there any more: it is not wanted. */
-static void started(void *ctx)
+static bool started(void *ctx)
 {
     struct run *r = ctx;
     if (r->ready_fd < 0) {
-        return;
+        return true;
     }
     char name[VM_NAME_MAX + 2];
     int len = snprintf(name, sizeof(name), "%s\n", r->dir.name);
-    if (write(r->ready_fd, name, (size_t)len) != len) {
-        kill(getpid(), SIGTERM);
-    }
-    close(r->ready_fd);
-    r->ready_fd = -1;
+    return write(r->ready_fd, name, (size_t)len) == len;
 }
 
 static int open_machine(struct run *r, struct vm_log *log, struct monitor **m)
@@ -102,6 +98,9 @@ static int boot_once(void *ctx, unsigned boot)
     struct monitor *m;
     struct monitor_result result;
     bool logged = r->messages_fd >= 0;
+    if (boot) {
+        r->ready_fd = -1; /* nobody waits any more */
+    }
     if (logged) {
         vm_log_init(&log, r->dir.log_fd, r->dir.old_log_fd);
     }
@@ -142,7 +141,12 @@ static int claim_name(struct run *r)
     bool needed = o->name || o->detach;
     struct json_object *config = run_config(r);
     struct vm_dir_config cfg = {
-        .name = o->name, .config = config, .log = o->detach, .fleeting = !needed};
+        .name = o->name,
+        .config = config,
+        .log = o->detach,
+        .group = o->detach || o->cap || o->weight != CPU_SHARE_DEFAULT,
+        .fleeting = !needed,
+    };
     int failed = vm_base_open(&base, true, &err);
     if (!failed) {
         failed = vm_dir_claim(&r->dir, &base, &cfg, &err);

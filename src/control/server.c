@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define RETRY_MS 10         /* a client types faster than the guest takes it */
 #define SCREEN_BYTES 16384u /* a late watcher sees no more than this of before */
 
 /* ---- coming and going ---- */
@@ -286,17 +287,30 @@ static void step_client(struct server *s, struct server_client *c, short revents
 
 /* ---- the loop's part ---- */
 
-bool server_poll_fds(const struct server *s, struct pollfd fds[SERVER_POLL_FDS])
+/* How long until this client is to be seen to without anything coming from it. */
+static int patience(const struct server *s, const struct server_client *c)
 {
-    bool stuck = false;
+    if (!ready(s, c) || !c->in_len) {
+        return -1;
+    }
+    if (c->attached) {
+        return c->stuck ? RETRY_MS : 0;
+    }
+    return memchr(c->in, '\n', c->in_len) || c->in_len == sizeof(c->in) ? 0 : -1;
+}
+
+int server_poll_fds(const struct server *s, struct pollfd fds[SERVER_POLL_FDS])
+{
+    int wait = -1;
     fds[0] = (struct pollfd){.fd = s->listen_fd, .events = POLLIN};
     for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
         const struct server_client *c = &s->client[i];
         short events = (wants_input(s, c) ? POLLIN : 0) | (has_output(s, c) ? POLLOUT : 0);
         fds[i + 1] = (struct pollfd){.fd = c->fd, .events = events};
-        stuck |= c->fd >= 0 && c->stuck;
+        int one = patience(s, c);
+        wait = one >= 0 && (wait < 0 || one < wait) ? one : wait;
     }
-    return stuck;
+    return wait;
 }
 
 void server_step(struct server *s, const struct pollfd fds[SERVER_POLL_FDS])

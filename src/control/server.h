@@ -65,8 +65,9 @@ void server_fini(struct server *s);
 /** Take a connected, non-blocking socket as a client. It is closed if there is no room. */
 void server_adopt(struct server *s, int fd);
 
-/** Fill in all of fds. Returns whether clients type what is not taken: look again soon. */
-bool server_poll_fds(const struct server *s, struct pollfd fds[SERVER_POLL_FDS]);
+/** Fill in all of fds. Returns the longest time to wait, in ms, or -1: 0 where there is a request to
+ * see to that has been read already, a few where a client types what is not taken. */
+int server_poll_fds(const struct server *s, struct pollfd fds[SERVER_POLL_FDS]);
 void server_step(struct server *s, const struct pollfd fds[SERVER_POLL_FDS]);
 
 /** Answer a request. answer: an object, NULL for {}; "ok" is added. Takes it over. A client that has

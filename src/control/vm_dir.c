@@ -124,7 +124,7 @@ static int fill(struct vm_dir *d, const struct vm_dir_config *cfg)
         vm_dir_set_state(d, VM_STARTING, 0);
         err = make_config(d, cfg->config);
     }
-    if (!err) {
+    if (!err && cfg->group) {
         d->group_fd = create(d->fd, FILE_GROUP);
         err = d->group_fd < 0 ? d->group_fd : 0;
     }

@@ -75,13 +75,14 @@ struct vm_dir {
     int fd, lock_fd, status_fd;
     int listen_fd;          /* the control socket, listening, non-blocking */
     int log_fd, old_log_fd; /* -1 unless asked for */
-    int group_fd;           /* the file `group`, empty */
+    int group_fd;           /* the file `group`; -1 unless asked for */
 };
 
 struct vm_dir_config {
     const char *name;                 /* NULL: make one up */
     const struct json_object *config; /* becomes config.json. Borrowed */
     bool log;
+    bool group;    /* there may be a control group to remember */
     bool fleeting; /* nobody will look for it after its end, however that comes */
 };
 

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +44,7 @@ static struct vm test_vm;
 static struct vcpu test_vcpu;
 static volatile int test_kicked;
 static unsigned test_home; /* of the spaces made */
+static struct space_host *test_host;
 
 volatile int *host_kick_flag(const struct vcpu *v);
 volatile int *host_kick_flag(const struct vcpu *v)
@@ -101,11 +103,53 @@ static inline int fixture_setup(void **state)
     test_vcpu.vm = &test_vm;
     test_vm.vcpu[0] = &test_vcpu;
     test_vm.cpu_count = 1;
+    struct space *s;
     int err = host_space_setup(&test_vcpu);
+    if (!err) {
+        err = host_space_create(&test_vcpu, 0, &s);
+    }
     if (err) {
         fprintf(stderr, "host_space_setup: %d\n", err);
+        return err;
     }
-    return err;
+    test_host = s->host;
+    host_space_destroy(s);
+    return 0;
+}
+
+/** Fork a task with a zygote of its own, which runs fn(arg) and then waits to be killed. It ends with
+ * this process at the latest. */
+static inline pid_t fixture_task(void (*fn)(void *), void *arg)
+{
+    pid_t parent = getpid(), task = fork();
+    if (task == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* the place is taken, and host_space_setup wants it */
+        munmap(test_host->slots, test_host->slot_count * (size_t)SLOT_SIZE + PAGE_SIZE);
+        test_vcpu.vm = NULL;
+        if (getppid() == parent && fixture_setup(NULL) == 0) {
+            fn(arg);
+        }
+        for (;;) {
+            pause();
+        }
+    }
+    return task;
+}
+
+/** Wait for the end of processes, with the task that was their parent dead. Whether all ended. */
+static inline bool fixture_all_end(const pid_t *pids, unsigned count)
+{
+    uint64_t start = test_ns();
+    for (unsigned i = 0; i < count; i++) {
+        while (pids[i] > 0 && kill(pids[i], 0) == 0) {
+            if (test_ns() - start > 3000000000u) {
+                return false;
+            }
+            usleep(1000);
+        }
+    }
+    return true;
 }
 
 static inline void code_put(const uint8_t *from, const uint8_t *end)

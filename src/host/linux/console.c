@@ -229,16 +229,6 @@ static void read_input(struct console *c)
     queue_input(c, bytes, len);
 }
 
-size_t console_type(struct console *c, const void *bytes, size_t len)
-{
-    if (c->cfg.mode == CONSOLE_PIPES) {
-        return len;
-    }
-    size_t n = c->in_len ? 0 : min_u64(len, CHANNEL_WINDOW);
-    queue_input(c, bytes, n);
-    return n;
-}
-
 static bool port_listens(const struct console *c)
 {
     const struct console_port *p = &c->cfg.port;
@@ -262,6 +252,19 @@ static void push_input(struct console *c, struct arena *a)
     if (c->in_done == c->in_len) {
         c->in_done = c->in_len = 0;
     }
+}
+
+size_t console_type(struct console *c, struct arena *a, const void *bytes, size_t len)
+{
+    if (c->cfg.mode == CONSOLE_PIPES) {
+        return len;
+    }
+    size_t n = c->in_len ? 0 : min_u64(len, CHANNEL_WINDOW);
+    queue_input(c, bytes, n);
+    if (n) {
+        push_input(c, a);
+    }
+    return n;
 }
 
 /* ---- both ---- */

@@ -94,6 +94,6 @@ void console_step(struct console *c, struct arena *a, const struct pollfd fds[CO
 bool console_pending(const struct console *c, const struct arena *a);
 /** Type something from elsewhere. Returns how many bytes were taken; 0: try again after a step. With
  * CONSOLE_PIPES input is the command's alone, and what is typed here is lost. */
-size_t console_type(struct console *c, const void *bytes, size_t len);
+size_t console_type(struct console *c, struct arena *a, const void *bytes, size_t len);
 
 #endif

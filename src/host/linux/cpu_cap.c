@@ -2,7 +2,7 @@
 #include "host/linux/cpu_cap.h"
 
 #define BURST_NS 50000000ull /* of time, not of credit */
-#define DEBT_NS 1000000000ull
+#define DEBT_NS 5000000000ull
 #define SLICE_NS 5000000ull
 
 void cpu_cap_init(struct cpu_cap *c, unsigned percent, uint64_t now_ns, uint64_t used_ns)

@@ -28,7 +28,6 @@
 
 #define GRACE_MS 500
 #define SETTLE_MS 5 /* for a device's thread to hand over what the guest wrote last */
-#define RETRY_MS 10 /* somebody types faster than the guest takes it */
 
 /* ---- open and close ---- */
 
@@ -309,9 +308,7 @@ static nfds_t prepare(struct monitor *m, struct pollfd *fds, int *timeout)
     if (!cfg->server) {
         return POLL_SERVER;
     }
-    if (server_poll_fds(cfg->server, fds + POLL_SERVER)) {
-        *timeout = sooner(*timeout, RETRY_MS);
-    }
+    *timeout = sooner(*timeout, server_poll_fds(cfg->server, fds + POLL_SERVER));
     return POLL_FDS;
 }
 

@@ -35,8 +35,9 @@ struct monitor_config {
     /* A detached machine: output and messages go there, the standard streams are not used. */
     struct vm_log *log;
     int messages_fd; /* what is written to standard error comes out here; only with log */
-    /* Called once, when the vCPU tasks are set up and run. May be NULL. */
-    void (*started)(void *ctx);
+    /* Called once, when the vCPU tasks are set up and run; false: nobody wants the machine any more.
+     * May be NULL. */
+    bool (*started)(void *ctx);
     void *started_ctx;
 };
 

@@ -8,9 +8,8 @@
 
 #include <json-c/json.h>
 
+#define PRESS_MS 500  /* to the second press of the power button */
 #define STATS_MS 100 /* for fresh counters; a machine that is held gives none */
-
-#define PRESS_MS 2000 /* between two presses of the power button */
 
 /* ---- the machine's state ---- */
 
@@ -39,13 +38,23 @@ static void end_now(struct monitor *m, const char *why)
     monitor_decide(m, MONITOR_KILLED, 0);
 }
 
+/* A guest that still boots may not hear it yet: it is pressed again, ever more rarely. */
+static void press_button(struct monitor *m, uint64_t now_ms)
+{
+    vm_press_power_button(&ARENA->vm);
+    m->press_ms = now_ms + m->press_pause;
+    m->press_pause *= 2;
+}
+
 /* Press the power button, and be sure of an end. */
 static void stop(struct monitor *m, uint64_t seconds)
 {
+    uint64_t now = monitor_now_ms();
     m->stop_seconds = (unsigned)seconds;
-    m->stop_ms = monitor_now_ms() + seconds * 1000;
-    m->press_ms = 0;
+    m->stop_ms = now + seconds * 1000;
+    m->press_pause = PRESS_MS;
     monitor_release(m, HOLD_PAUSE);
+    press_button(m, now);
     monitor_show_state(m);
 }
 
@@ -148,7 +157,7 @@ static void on_request(void *ctx, const struct request *r, ticket_t ticket)
 static size_t on_input(void *ctx, const void *bytes, size_t len)
 {
     struct monitor *m = ctx;
-    return console_type(&m->console, bytes, len);
+    return console_type(&m->console, ARENA, bytes, len);
 }
 
 /* ---- the loop's part ---- */
@@ -192,10 +201,9 @@ int monitor_control_due(struct monitor *m)
         end_now(m, why);
         return 0;
     }
-    if (now >= m->press_ms) { /* again and again: a press is lost on a guest that is still starting */
-        vm_press_power_button(&ARENA->vm);
-        m->press_ms = now + PRESS_MS;
+    if (now >= m->press_ms) {
+        press_button(m, now);
     }
-    int left = (int)((m->press_ms < m->stop_ms ? m->press_ms : m->stop_ms) - now);
+    int left = (int)(min_u64(m->stop_ms, m->press_ms) - now);
     return due < 0 || left < due ? left : due;
 }

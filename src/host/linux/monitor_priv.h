@@ -42,7 +42,8 @@ struct monitor {
     struct monitor_result *result;
     uint64_t stop_ms; /* when a machine that was asked to power off is ended; 0: it was not asked */
     unsigned stop_seconds; /* the time it was given */
-    uint64_t press_ms;     /* when the power button is pressed next */
+    uint64_t press_ms;     /* when its button is pressed again */
+    unsigned press_pause;  /* ms from then to the next time */
 
     /* requests for statistics, all answered at once */
     ticket_t stats[SERVER_CLIENTS];

@@ -159,11 +159,13 @@ void monitor_look_started(struct monitor *m)
             return;
         }
     }
-    if (!m->started) {
-        m->started = true;
-        monitor_show_state(m);
-        if (m->cfg.started) {
-            m->cfg.started(m->cfg.started_ctx);
-        }
+    if (m->started) {
+        return;
     }
+    m->started = true;
+    if (m->cfg.started && !m->cfg.started(m->cfg.started_ctx)) {
+        monitor_decide(m, MONITOR_KILLED, 0);
+        return; /* for others it has never run */
+    }
+    monitor_show_state(m);
 }

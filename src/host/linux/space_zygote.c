@@ -274,7 +274,7 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
     if (getppid() != task) {
         zygote_fail();
     }
-    signals_set(h);
+    signals_set(h); /* in the task's process group it stays, with all spaces: one signal holds them */
     must(setrlimit(RLIMIT_CORE, &no_core));
     must(prctl(PR_SET_DUMPABLE, 0));
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
