@@ -57,7 +57,7 @@ END
 "$RING3" console box </dev/null >"$scratch/watched" 2>&1 &
 watcher=$!
 sleep 0.3
-(printf 'echo from-a-pipe-$((5*5))\n'; sleep 1) | timeout 20 "$RING3" console box >"$scratch/out" 2>&1 &
+(printf 'echo from-a-pipe-$((5*5))\n'; sleep 1) | timeout 20 "$RING3" console box >/dev/null 2>&1 &
 sleep 1
 grep -q from-a-pipe-25 "$scratch/watched" || fail "a watcher: $(tail -n 3 "$scratch/watched")"
 kill %2 2>/dev/null

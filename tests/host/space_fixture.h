@@ -127,9 +127,10 @@ static inline pid_t fixture_task(void (*fn)(void *), void *arg)
         /* the place is taken, and host_space_setup wants it */
         munmap(test_host->slots, test_host->slot_count * (size_t)SLOT_SIZE + PAGE_SIZE);
         test_vcpu.vm = NULL;
-        if (getppid() == parent && fixture_setup(NULL) == 0) {
-            fn(arg);
+        if (getppid() != parent || fixture_setup(NULL) != 0) {
+            _exit(1);
         }
+        fn(arg);
         for (;;) {
             pause();
         }
@@ -137,19 +138,23 @@ static inline pid_t fixture_task(void (*fn)(void *), void *arg)
     return task;
 }
 
-/** Wait for the end of processes, with the task that was their parent dead. Whether all ended. */
+/** Wait for the end of processes, with the task that was their parent dead. Whether all ended; any
+ * that did not are killed. */
 static inline bool fixture_all_end(const pid_t *pids, unsigned count)
 {
     uint64_t start = test_ns();
+    bool all = true;
     for (unsigned i = 0; i < count; i++) {
         while (pids[i] > 0 && kill(pids[i], 0) == 0) {
             if (test_ns() - start > 3000000000u) {
-                return false;
+                all = false;
+                kill(pids[i], SIGKILL);
+                break;
             }
             usleep(1000);
         }
     }
-    return true;
+    return all;
 }
 
 static inline void code_put(const uint8_t *from, const uint8_t *end)

@@ -15,7 +15,8 @@
 #include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@
 #include "disk_model.h"
 
 #define SKIPPED 77
-#define POLICY "nbdkit -f -U s --filter=blocksize-policy blocksize-error-policy=error"
+#define POLICY "nbdkit -f -U s --filter=blocksize-policy memory 8M blocksize-error-policy=error"
 #define QEMU_NBD                                                                                   \
     "qemu-img create -q -f qcow2 image 8M && exec qemu-nbd -k $PWD/s -t -f qcow2 "                 \
     "--discard=unmap --detect-zeroes=unmap image"
@@ -49,12 +50,21 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/** Start a server on the socket s in the scratch folder; waits until the socket is there. command:
+static bool listens(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool yes = connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
+    close(fd);
+    return yes;
+}
+
+/** Start a server on the socket s in the scratch folder; waits until it listens. command:
  * run by the shell, in the folder. */
 static pid_t serve(const char *command)
 {
-    char socket_path[128];
-    struct stat st;
+    char socket_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
     snprintf(socket_path, sizeof(socket_path), "%s/s", folder);
     unlink(socket_path);
     pid_t pid = fork();
@@ -68,7 +78,7 @@ static pid_t serve(const char *command)
         }
         _exit(127);
     }
-    for (unsigned i = 0; stat(socket_path, &st); i++) {
+    for (unsigned i = 0; !listens(socket_path); i++) {
         assert_true(i < 500 && waitpid(pid, NULL, WNOHANG) == 0);
         usleep(10000);
     }
@@ -117,7 +127,7 @@ static void test_data(void **state)
     static const char *const servers[] = {
         "nbdkit -f -U s memory 8M",
         "nbdkit -f -U s --filter=nozero memory 8M",
-        POLICY " memory 8M blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768",
+        POLICY " blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768",
         QEMU_NBD,
         "nbdkit -f -U s --filter=noextents memory 8M",
     };
