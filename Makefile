@@ -61,10 +61,13 @@ install: ring3 guest
 	install -m 644 $(B)/kernel/vmlinuz $(DESTDIR)$(PREFIX)/share/ring3/vmlinuz
 	install -m 644 $(B)/default-guest.cpio $(DESTDIR)$(PREFIX)/share/ring3/default-guest.cpio
 	install -m 644 man/ring3.1 man/ring3-image.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 tools/completion/ring3.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ring3
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3/ring3-nbd
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/ring3.1 $(DESTDIR)$(PREFIX)/share/man/man1/ring3-image.1
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ring3
 	rm -f $(DESTDIR)$(PREFIX)/share/ring3/vmlinuz
 	rm -f $(DESTDIR)$(PREFIX)/share/ring3/default-guest.cpio
 	-rmdir $(DESTDIR)$(PREFIX)/share/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3
