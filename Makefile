@@ -55,13 +55,12 @@ debug:
 
 install: ring3 guest
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ring3 $(DESTDIR)$(PREFIX)/libexec/ring3 \
-	    $(DESTDIR)$(PREFIX)/share/man/man1
+	    $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(OUT)/ring3 $(DESTDIR)$(PREFIX)/bin/ring3
 	install -m 755 $(OUT)/ring3-nbd $(DESTDIR)$(PREFIX)/libexec/ring3/ring3-nbd
 	install -m 644 $(B)/kernel/vmlinuz $(DESTDIR)$(PREFIX)/share/ring3/vmlinuz
 	install -m 644 $(B)/default-guest.cpio $(DESTDIR)$(PREFIX)/share/ring3/default-guest.cpio
 	install -m 644 man/ring3.1 man/ring3-image.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 644 tools/completion/ring3.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ring3
 
 uninstall:

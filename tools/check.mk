@@ -26,7 +26,7 @@ CFLAGS_FUZZ = -std=gnu11 -O1 -g $(WARN) -Isrc -Itests -D_GNU_SOURCE -fno-pie -no
 FUZZ_SRC = src/base/*.c src/boot/*.c src/x86/*.c
 $(B)/fuzz/fuzz_virtq $(B)/fuzz/fuzz_devices: FUZZ_SRC = src/base/*.c src/vm/bus.c src/dev/pci/*.c src/dev/virtio/*.c
 $(B)/fuzz/fuzz_net: FUZZ_SRC = src/base/*.c src/dev/virtio/device.c src/dev/virtio/virtq.c src/dev/virtio/net.c \
-    src/net/parse.c src/net/mac.c src/net/echo.c src/net/offload.c src/net/mac_table.c src/net/switch.c src/net/passt.c
+    src/net/parse.c src/net/mac.c src/net/echo.c src/net/offload.c src/net/mac_table.c src/net/switch.c src/net/window.c src/net/passt.c
 $(B)/fuzz/fuzz_qcow2: FUZZ_SRC = src/base/*.c src/block/*.c
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h src/block/*.[ch] src/base/*.c src/boot/*.c src/x86/*.c src/dev/*/*.[ch]) $(T)/unit.a
 	@mkdir -p $(@D)

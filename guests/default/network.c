@@ -73,10 +73,10 @@ static bool there(const char *folder, const char *name)
 void network_start(char *const *kinds)
 {
     char name[IFNAMSIZ];
-    mkdir("/run/network", 0755);
     for (unsigned n = 0; n < CARDS_MAX; n++) {
         interface_name(name, n);
         if (there("/sys/class/net", name)) {
+            mkdir("/run/network", 0755);
             start(name, kind_of(n, kinds));
         }
     }

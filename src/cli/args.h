@@ -1,4 +1,5 @@
-/* Command lines of the small verbs: some options, and words. `ring3 run` has its own (run_options.c).
+/* Command lines of the small verbs: some options, and words. `ring3 run` has its own
+ * (run_options.c).
  */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
@@ -22,8 +23,8 @@ struct args {
     size_t count;
 };
 
-/** Parse argv (argv[0] is the verb) and see to --help. Returns -1 to go on; else the exit status, and
- * what there is to say has been said. */
+/** Parse argv (argv[0] is the verb) and see to --help. Returns -1 to go on; else the exit status,
+ * and what there is to say has been said. */
 int args_parse(int argc, char **argv, const struct args_option *options, struct args *a) MUST_CHECK;
 /** There must be at least min and at most max words. 0; else CLI_USAGE, said. what: "the name of a
  * machine" */

@@ -1,7 +1,7 @@
 /* ring3 console: attach this terminal to a running machine's console.
  *
- * The connection carries the console's bytes both ways once the monitor has agreed. It ends with the
- * machine, and when the machine reboots: then there is another monitor to be asked again.
+ * The connection carries the console's bytes both ways once the monitor has agreed. It ends with
+ * the machine, and when the machine reboots: then there is another monitor to be asked again.
  */
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -112,8 +112,7 @@ static enum outcome take_input(struct session *s)
         return GO_ON;
     }
     size_t len = (size_t)n;
-    enum terminal_key key =
-        s->terminal.raw ? terminal_filter(&s->keys, bytes, &len) : KEY_NONE;
+    enum terminal_key key = s->terminal.raw ? terminal_filter(&s->keys, bytes, &len) : KEY_NONE;
     (void)!send_all(s->fd, bytes, len); /* a lost connection shows when it is read */
     switch (key) {
     case KEY_QUIT: return QUIT;
@@ -241,7 +240,9 @@ static int finish(struct session *s, enum outcome o)
         fprintf(stderr, "\n[%s has ended%s%s]\n", s->e->name, known ? ": " : "",
                 known ? vms_state(&now, state) : "");
     }
-    return known && now.state == VM_EXITED ? now.code : known && now.state == VM_DEAD ? CLI_BROKEN : 0;
+    return known && now.state == VM_EXITED ? now.code
+           : known && now.state == VM_DEAD ? CLI_BROKEN
+                                           : 0;
 }
 
 static int run_session(const struct vms *v, const struct vm_entry *e)

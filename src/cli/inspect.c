@@ -9,7 +9,8 @@
 
 static const struct args_option options[] = {{0}};
 
-/* Add what the running machine says of itself. What the configuration calls "memory" is its size. */
+/* Add what the running machine says of itself. What the configuration calls "memory" is its size.
+ */
 static int add_live(const struct vms *v, const struct vm_entry *e, struct json_object *o)
 {
     struct vm_error err;

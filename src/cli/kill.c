@@ -19,8 +19,8 @@ static bool kill_process(const struct vms *v, const struct vm_entry *e)
 {
     struct vm_entry now;
     int fd = e->pid > 0 ? (int)syscall(SYS_pidfd_open, e->pid, 0) : -1;
-    bool same = fd >= 0 && vm_look(&v->base, e->name, &now) == 0 && vm_alive(&now) &&
-                now.pid == e->pid;
+    bool same =
+        fd >= 0 && vm_look(&v->base, e->name, &now) == 0 && vm_alive(&now) && now.pid == e->pid;
     bool done = same && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
     if (fd >= 0) {
         close(fd);

@@ -1,8 +1,8 @@
 /* ring3 logs: what the console of a machine in the background said.
  *
  * The log is two files of bounded size (control/vm_log.h): when the first is full its bytes become
- * the second's and it starts anew. Who follows it sees the first shrink; what he had not read yet is
- * then in the second, at the same place.
+ * the second's and it starts anew. Who follows it sees the first shrink; what he had not read yet
+ * is then in the second, at the same place.
  */
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -42,7 +42,8 @@ static int open_logs(const struct vms *v, const struct vm_entry *e, struct logs 
         close(dir_fd);
     }
     if (l->fd < 0 || l->old_fd < 0) {
-        vms_say(v, e, "it has no log: it was not started with --detach, its terminal has its output");
+        vms_say(v, e,
+                "it has no log: it was not started with --detach, its terminal has its output");
         return CLI_FAILED;
     }
     return 0;
@@ -72,7 +73,8 @@ static off_t show(int fd, off_t at)
     return fflush(stdout) ? -1 : at;
 }
 
-/* Where the last `lines` lines of a file begin; *missing: how many lines more there would have to be. */
+/* Where the last `lines` lines of a file begin; *missing: how many lines more there would have to
+ * be. */
 static off_t tail(int fd, unsigned lines, unsigned *missing)
 {
     struct stat st;
@@ -100,7 +102,8 @@ static bool show_all(struct logs *l, unsigned lines)
 {
     unsigned missing = 0, ignored;
     off_t from = lines ? tail(l->fd, lines, &missing) : 0;
-    if ((!lines || missing) && show(l->old_fd, lines ? tail(l->old_fd, missing, &ignored) : 0) < 0) {
+    if ((!lines || missing) &&
+        show(l->old_fd, lines ? tail(l->old_fd, missing, &ignored) : 0) < 0) {
         return false;
     }
     l->at = show(l->fd, from);

@@ -24,7 +24,8 @@ static uint64_t number(struct json_object *config, const char *name)
 static const char *string(struct json_object *config, const char *name)
 {
     struct json_object *o;
-    const char *text = json_object_object_get_ex(config, name, &o) ? json_object_get_string(o) : NULL;
+    const char *text =
+        json_object_object_get_ex(config, name, &o) ? json_object_get_string(o) : NULL;
     return text ? text : "";
 }
 

@@ -111,8 +111,8 @@ struct run {
 
 /** Build the machine and print what --dry-run prints. Returns the exit status. */
 int run_dry(struct run *r);
-/** Run the machine to its end, again after each reboot, with its name, its directory and its share of
- * the processors. Returns the exit status; *signal is the signal to die of, or 0. */
+/** Run the machine to its end, again after each reboot, with its name, its directory and its share
+ * of the processors. Returns the exit status; *signal is the signal to die of, or 0. */
 int run_vm(struct run *r, int *signal);
 
 /* ---- run_config.c ---- */
@@ -122,8 +122,8 @@ struct json_object *run_config(const struct run *r) MUST_CHECK;
 
 /* ---- run_detach.c ---- */
 
-/** Run the machine in the background. Returns when it runs, having printed its name, or when it could
- * not be started. The exit status. */
+/** Run the machine in the background. Returns when it runs, having printed its name, or when it
+ * could not be started. The exit status. */
 int run_detached(struct run *r);
 
 #endif

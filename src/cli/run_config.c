@@ -14,7 +14,8 @@ static void add_number(struct json_object *o, const char *name, uint64_t n)
     json_object_object_add(o, name, json_object_new_uint64(n));
 }
 
-static void add_list(struct json_object *o, const char *name, const char *const *strings, size_t count)
+static void add_list(struct json_object *o, const char *name, const char *const *strings,
+                     size_t count)
 {
     struct json_object *list = json_object_new_array();
     for (size_t i = 0; i < count; i++) {

@@ -16,7 +16,8 @@ static int usage(const char *option, const char *why)
 }
 
 /* Append arg to a list of count out of max. */
-static int add(const char *option, const char *arg, const char **list, unsigned *count, unsigned max)
+static int add(const char *option, const char *arg, const char **list, unsigned *count,
+               unsigned max)
 {
     if (*count == max) {
         fprintf(stderr, "ring3 run: %s %s: a machine has room for %u of these\n", option, arg, max);
@@ -54,8 +55,9 @@ int run_add_port(const char *arg, struct run_options *o)
 int run_add_share(const char *arg, struct run_options *o)
 {
     if (!strchr(arg, ':') || arg[0] == '-') {
-        return usage("-v", "SRC:DST comes after it, a directory here and its place in the guest; for "
-                           "more messages say --verbose");
+        return usage("-v",
+                     "SRC:DST comes after it, a directory here and its place in the guest; for "
+                     "more messages say --verbose");
     }
     return add("-v", arg, o->share, &o->share_count, RUN_SHARES_MAX);
 }

@@ -112,7 +112,8 @@ static int boot_once(void *ctx, unsigned boot)
         describe(r, m);
     }
     monitor_run(m, &result);
-    bool again = result.end == MONITOR_REBOOT && !r->o->no_reboot && r->plan->console == CONSOLE_PLAIN;
+    bool again =
+        result.end == MONITOR_REBOOT && !r->o->no_reboot && r->plan->console == CONSOLE_PLAIN;
     status = again ? LAUNCH_AGAIN : run_conclude(r->o, m, &result);
     monitor_close(m);
     return status;

@@ -1,7 +1,8 @@
 /* ring3 stats: what machines use, now.
  *
- * A sample is one answer to "stats" from each machine; rates are the differences of two. On a terminal
- * a new table is drawn every second until Ctrl-C; elsewhere, and with --once, one is printed.
+ * A sample is one answer to "stats" from each machine; rates are the differences of two. On a
+ * terminal a new table is drawn every second until Ctrl-C; elsewhere, and with --once, one is
+ * printed.
  */
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -137,10 +138,12 @@ static void print_rates(struct json_object *was, struct json_object *is)
 {
     double s = (double)(number(is, "time_ns") - number(was, "time_ns")) / 1e9;
     double cpu = rate(number_in(was, "cpu_ns", "guest"), number_in(is, "cpu_ns", "guest"), s);
-    double monitor = rate(number_in(was, "cpu_ns", "monitor"), number_in(is, "cpu_ns", "monitor"), s);
+    double monitor =
+        rate(number_in(was, "cpu_ns", "monitor"), number_in(is, "cpu_ns", "monitor"), s);
     static const struct {
         const char *kind, *counter;
-    } shown[] = {{"disk", "in_bytes"}, {"disk", "out_bytes"}, {"net", "in_bytes"}, {"net", "out_bytes"}};
+    } shown[] = {
+        {"disk", "in_bytes"}, {"disk", "out_bytes"}, {"net", "in_bytes"}, {"net", "out_bytes"}};
     char used[16], size[16];
     printf("  %5.1f  %5.1f  %6s/%-6s", cpu / 1e7, monitor / 1e7,
            vms_bytes((double)number_in(is, "memory", "used"), used),
@@ -150,9 +153,9 @@ static void print_rates(struct json_object *was, struct json_object *is)
                             device_sum(is, shown[i].kind, shown[i].counter), s);
         printf("  %8s", vms_bytes(bytes, used));
     }
-    printf("  %9.0f\n", rate(number_in(was, "exits", "callouts") + number_in(was, "exits", "system calls"),
-                             number_in(is, "exits", "callouts") + number_in(is, "exits", "system calls"),
-                             s));
+    printf("  %9.0f\n",
+           rate(number_in(was, "exits", "callouts") + number_in(was, "exits", "system calls"),
+                number_in(is, "exits", "callouts") + number_in(is, "exits", "system calls"), s));
 }
 
 static void print_table(const struct samples *before, const struct samples *now)
@@ -162,8 +165,8 @@ static void print_table(const struct samples *before, const struct samples *now)
         int len = (int)strlen(now->one[i].name);
         width = len > width ? len : width;
     }
-    printf("%-*s  %5s  %5s  %6s/%-6s  %8s  %8s  %8s  %8s  %9s\n", width, "NAME", "CPU%", "MON%", "MEM",
-           "SIZE", "READ/s", "WRITE/s", "RECV/s", "SENT/s", "EXITS/s");
+    printf("%-*s  %5s  %5s  %6s/%-6s  %8s  %8s  %8s  %8s  %9s\n", width, "NAME", "CPU%", "MON%",
+           "MEM", "SIZE", "READ/s", "WRITE/s", "RECV/s", "SENT/s", "EXITS/s");
     for (size_t i = 0; i < now->count; i++) {
         const struct sample *is = &now->one[i], *was = same_as(before, is->name);
         printf("%-*s", width, is->name);

@@ -43,7 +43,8 @@ static void no_such(const struct vms *v, const char *word)
     }
     const char *meant = names ? cli_suggest(word, names, v->count) : NULL;
     if (meant) {
-        fprintf(stderr, "ring3 %s: no machine is named %s; did you mean %s?\n", v->verb, word, meant);
+        fprintf(stderr, "ring3 %s: no machine is named %s; did you mean %s?\n", v->verb, word,
+                meant);
     } else {
         fprintf(stderr, "ring3 %s: no machine is named %s; 'ring3 ps' lists them\n", v->verb, word);
     }

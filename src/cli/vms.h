@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#define CLI_FAILED 1     /* the machine is not in a state for it, or does not answer */
+#define CLI_FAILED 1 /* the machine is not in a state for it, or does not answer */
 #define VMS_ANSWER_MS 5000
 
 struct json_object;
@@ -26,8 +26,8 @@ const struct vm_entry *vms_find(const struct vms *v, const char *word);
 /** The same, but it must be alive: else *status is CLI_USAGE (no such) or CLI_FAILED. */
 const struct vm_entry *vms_find_alive(const struct vms *v, const char *word, int *status);
 
-/** Call fn for each word's machine, which is alive; goes on after failures. The first status that is
- * not 0. */
+/** Call fn for each word's machine, which is alive; goes on after failures. The first status that
+ * is not 0. */
 int vms_each_alive(const struct vms *v, char *const *words, size_t count,
                    int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx);
 /** Send a request without members and drop its answer. 0; else CLI_FAILED, said. */

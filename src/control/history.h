@@ -20,8 +20,8 @@ void history_add(struct history *h, const void *bytes, size_t len);
 /** The cursor from which the last `lines` lines are seen, or the last `bytes` bytes if those are
  * less. */
 uint64_t history_tail(const struct history *h, unsigned lines, size_t bytes);
-/** Bytes at the cursor, in one piece; 0: none yet. *lost: how many were overwritten before they were
- * seen; the cursor is then moved behind them. */
+/** Bytes at the cursor, in one piece; 0: none yet. *lost: how many were overwritten before they
+ * were seen; the cursor is then moved behind them. */
 size_t history_span(const struct history *h, uint64_t *cursor, const uint8_t **bytes,
                     uint64_t *lost);
 

@@ -45,7 +45,8 @@ static int bad(struct vm_error *err, const char *what, const char *name)
 
 static int find_shape(struct json_object *verb, struct request *r, struct vm_error *err)
 {
-    const char *name = json_object_is_type(verb, json_type_string) ? json_object_get_string(verb) : "";
+    const char *name =
+        json_object_is_type(verb, json_type_string) ? json_object_get_string(verb) : "";
     for (unsigned v = 0; v < REQUEST_VERBS; v++) {
         if (strcmp(shapes[v].name, name) == 0) {
             r->verb = (enum request_verb)v;
@@ -63,8 +64,8 @@ static int set_member(const struct member *m, struct json_object *value, struct 
     int64_t n = json_object_get_int64(value);
     if (!json_object_is_type(value, json_type_int) || n < 0 || (uint64_t)n < m->min ||
         (uint64_t)n > m->max) {
-        snprintf(err->text, sizeof(err->text), "\"%s\" is a whole number from %llu to %llu", m->name,
-                 (unsigned long long)m->min, (unsigned long long)m->max);
+        snprintf(err->text, sizeof(err->text), "\"%s\" is a whole number from %llu to %llu",
+                 m->name, (unsigned long long)m->min, (unsigned long long)m->max);
         return -1;
     }
     *to = (uint64_t)n;
@@ -92,7 +93,8 @@ static int read_request(struct json_object *o, struct request *r, struct vm_erro
 {
     struct json_object *value;
     *r = (struct request){0};
-    if (!json_object_is_type(o, json_type_object) || !json_object_object_get_ex(o, "request", &value)) {
+    if (!json_object_is_type(o, json_type_object) ||
+        !json_object_object_get_ex(o, "request", &value)) {
         return bad(err, "a request is an object with a string \"request\"", "");
     }
     if (find_shape(value, r, err)) {

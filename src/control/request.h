@@ -5,7 +5,7 @@
 #include "control/vm_dir.h"
 
 #define CONTROL_PROTOCOL 1
-#define REQUEST_MAX 1024u       /* bytes of a line, with its end */
+#define REQUEST_MAX 1024u /* bytes of a line, with its end */
 #define REQUEST_SECONDS_MAX 86400u
 #define REQUEST_LINES_MAX 1000u
 #define REQUEST_SIZE_MAX 10000u /* columns, rows */
@@ -16,7 +16,7 @@ enum request_verb {
     REQUEST_STATS,
     REQUEST_PAUSE,
     REQUEST_RESUME,
-    REQUEST_STOP,    /* seconds */
+    REQUEST_STOP, /* seconds */
     REQUEST_KILL,
     REQUEST_CONSOLE, /* lines */
     REQUEST_RESIZE,  /* columns, rows */

@@ -116,11 +116,12 @@ static bool has_output(const struct server *s, const struct server_client *c)
 
 static void put_answer(struct server *s, struct server_client *c, struct json_object *answer)
 {
-    const char *text = json_object_to_json_string_ext(
-        answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *text = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN |
+                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);
     int len = text ? snprintf(c->out, sizeof(c->out), "%s\n", text) : -1;
     if (len < 0 || (size_t)len >= sizeof(c->out)) {
-        len = snprintf(c->out, sizeof(c->out), "{\"ok\":false,\"error\":\"the answer is too long\"}\n");
+        len = snprintf(c->out, sizeof(c->out),
+                       "{\"ok\":false,\"error\":\"the answer is too long\"}\n");
     }
     c->out_len = (size_t)len;
     c->out_done = 0;
@@ -133,7 +134,8 @@ static void put_answer(struct server *s, struct server_client *c, struct json_ob
 static struct server_client *holder(struct server *s, ticket_t ticket)
 {
     struct server_client *c = &s->client[ticket % SERVER_CLIENTS];
-    return c->fd >= 0 && c->waiting && c->generation == (uint32_t)(ticket / SERVER_CLIENTS) ? c : NULL;
+    return c->fd >= 0 && c->waiting && c->generation == (uint32_t)(ticket / SERVER_CLIENTS) ? c
+                                                                                            : NULL;
 }
 
 void server_answer(struct server *s, ticket_t ticket, struct json_object *answer)
@@ -199,7 +201,8 @@ static void take_request(struct server *s, struct server_client *c, const char *
         attach(s, c, &r);
     } else {
         c->waiting = true;
-        s->ops->request(s->ctx, &r, c->generation * (uint64_t)SERVER_CLIENTS + (uint64_t)(c - s->client));
+        s->ops->request(s->ctx, &r,
+                        c->generation * (uint64_t)SERVER_CLIENTS + (uint64_t)(c - s->client));
     }
 }
 

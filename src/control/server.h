@@ -24,8 +24,8 @@ struct json_object;
 typedef uint64_t ticket_t;
 
 struct server_ops {
-    /** A request came: call server_answer for the ticket, now or later. Not for REQUEST_HELLO, nor for
-     * REQUEST_CONSOLE (attached). */
+    /** A request came: call server_answer for the ticket, now or later. Not for REQUEST_HELLO, nor
+     * for REQUEST_CONSOLE (attached). */
     void (*request)(void *ctx, const struct request *r, ticket_t ticket);
     /** A client types; returns how many bytes were taken (0: none now). */
     size_t (*input)(void *ctx, const void *bytes, size_t len);
@@ -57,21 +57,21 @@ struct server {
 
 /** s is large: calloc'd, most of it is never touched. name: the machine's, borrowed. */
 void server_init(struct server *s, int listen_fd, const char *name);
-/** Who answers from now on. ops NULL: requests wait until somebody does; those that have tickets are
- * answered with an error. */
+/** Who answers from now on. ops NULL: requests wait until somebody does; those that have tickets
+ * are answered with an error. */
 void server_serve(struct server *s, const struct server_ops *ops, void *ctx);
 /** Close everything but listen_fd. What can be sent at once still is. */
 void server_fini(struct server *s);
 /** Take a connected, non-blocking socket as a client. It is closed if there is no room. */
 void server_adopt(struct server *s, int fd);
 
-/** Fill in all of fds. Returns the longest time to wait, in ms, or -1: 0 where there is a request to
- * see to that has been read already, a few where a client types what is not taken. */
+/** Fill in all of fds. Returns the longest time to wait, in ms, or -1: 0 where there is a request
+ * to see to that has been read already, a few where a client types what is not taken. */
 int server_poll_fds(const struct server *s, struct pollfd fds[SERVER_POLL_FDS]);
 void server_step(struct server *s, const struct pollfd fds[SERVER_POLL_FDS]);
 
-/** Answer a request. answer: an object, NULL for {}; "ok" is added. Takes it over. A client that has
- * left is no error. */
+/** Answer a request. answer: an object, NULL for {}; "ok" is added. Takes it over. A client that
+ * has left is no error. */
 void server_answer(struct server *s, ticket_t ticket, struct json_object *answer);
 /** Answer that it failed, with a line why. */
 void server_refuse(struct server *s, ticket_t ticket, const char *why);

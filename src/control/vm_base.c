@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define LOCK_TRIES 2000 /* a millisecond apart */
+#define GROUP_TRIES 500 /* a millisecond apart */
 #define GROUP_PREFIX "ring3."
 
 int vm_base_open(struct vm_base *b, bool create, struct vm_error *err)
@@ -23,9 +24,10 @@ int vm_base_open(struct vm_base *b, bool create, struct vm_error *err)
     int fd = runtime_dir_open(NULL, create, b->path, sizeof(b->path));
     b->fd = fd < 0 ? -1 : fd;
     if (fd < 0 && !(fd == -ENOENT && !create)) {
-        fmt_line(err->text, sizeof(err->text),
-                 "no directory for machines: %s: %s; set XDG_RUNTIME_DIR to a directory of your own",
-                 b->path, strerror(-fd));
+        fmt_line(
+            err->text, sizeof(err->text),
+            "no directory for machines: %s: %s; set XDG_RUNTIME_DIR to a directory of your own",
+            b->path, strerror(-fd));
         return -1;
     }
     return 0;
@@ -88,6 +90,17 @@ int vm_delete_tree(int base_fd, const char *name)
     return unlinkat(base_fd, name, AT_REMOVEDIR) ? -errno : 0;
 }
 
+bool vm_group_remove(const char *path)
+{
+    for (unsigned i = 0; rmdir(path) != 0; i++) {
+        if (errno != EBUSY || i == GROUP_TRIES) {
+            return errno == ENOENT;
+        }
+        usleep(1000);
+    }
+    return true;
+}
+
 void vm_delete_group(int dir_fd)
 {
     char path[512];
@@ -102,6 +115,6 @@ void vm_delete_group(int dir_fd)
     path[n] = '\0';
     const char *last = strrchr(path, '/');
     if (last && strncmp(last + 1, GROUP_PREFIX, strlen(GROUP_PREFIX)) == 0) {
-        (void)!rmdir(path); /* only an empty one goes */
+        (void)vm_group_remove(path);
     }
 }

@@ -79,15 +79,16 @@ static int make_config(struct vm_dir *d, const struct json_object *config)
     if (fd < 0) {
         return fd;
     }
-    const char *text = json_object_to_json_string_ext(
-        c.out, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *text = json_object_to_json_string_ext(c.out, JSON_C_TO_STRING_PRETTY |
+                                                                 JSON_C_TO_STRING_NOSLASHESCAPE);
     int err = text ? write_text(fd, text, strlen(text)) : -ENOMEM;
     err = err ? err : write_text(fd, "\n", 1);
     close(fd);
     return err;
 }
 
-/* By way of /proc, since a socket's path may have 107 bytes and the directory lies where it lies. */
+/* By way of /proc, since a socket's path may have 107 bytes and the directory lies where it lies.
+ */
 static int make_socket(struct vm_dir *d)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
@@ -178,7 +179,7 @@ static void taken(const struct vm_base *b, const char *name, struct vm_error *er
 
 static void drop_descriptors(struct vm_dir *d)
 {
-    const int fds[] = {d->listen_fd, d->log_fd,   d->old_log_fd, d->group_fd,
+    const int fds[] = {d->listen_fd, d->log_fd,  d->old_log_fd, d->group_fd,
                        d->status_fd, d->lock_fd, d->fd,         d->base_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (fds[i] >= 0) {
@@ -191,8 +192,14 @@ int vm_dir_claim(struct vm_dir *d, const struct vm_base *b, const struct vm_dir_
                  struct vm_error *err)
 {
     char hidden[HIDDEN_LEN];
-    *d = (struct vm_dir){.fleeting = cfg->fleeting, .fd = -1, .lock_fd = -1, .status_fd = -1, .listen_fd = -1,
-                         .log_fd = -1, .old_log_fd = -1, .group_fd = -1};
+    *d = (struct vm_dir){.fleeting = cfg->fleeting,
+                         .fd = -1,
+                         .lock_fd = -1,
+                         .status_fd = -1,
+                         .listen_fd = -1,
+                         .log_fd = -1,
+                         .old_log_fd = -1,
+                         .group_fd = -1};
     vm_hidden_name(hidden, HIDDEN_NEW);
     d->base_fd = fcntl(b->fd, F_DUPFD_CLOEXEC, 0);
     int rc = d->base_fd < 0 || mkdirat(d->base_fd, hidden, 0700) != 0 ? -errno : 0;

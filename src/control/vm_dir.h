@@ -1,9 +1,8 @@
 /* The directories of the user's virtual machines: who has which name, who is alive, how one ended.
  *
- *   BASE/NAME/pid          the monitor's process id; the monitor holds a lock on it as long as it lives
- *   BASE/NAME/status       one line: how the machine is, or how it ended
- *   BASE/NAME/config.json  what it was started with
- *   BASE/NAME/control      the control socket (docs/control.md)
+ *   BASE/NAME/pid          the monitor's process id; the monitor holds a lock on it as long as it
+ * lives BASE/NAME/status       one line: how the machine is, or how it ended BASE/NAME/config.json
+ * what it was started with BASE/NAME/control      the control socket (docs/control.md)
  *   BASE/NAME/log, log.1   what a detached machine's console said (vm_log.h)
  *   BASE/NAME/group        the control group that was made for it, if one was
  *
@@ -93,8 +92,12 @@ int vm_dir_claim(struct vm_dir *d, const struct vm_base *b, const struct vm_dir_
                  struct vm_error *err) MUST_CHECK;
 /** Say how the machine is. code: the exit status, with VM_EXITED. Errors are ignored. */
 void vm_dir_set_state(struct vm_dir *d, enum vm_state s, int code);
-/** Whether the machine ever ran: another state than VM_STARTING was set, by whoever has the claim. */
+/** Whether the machine ever ran: another state than VM_STARTING was set, by whoever has the claim.
+ */
 bool vm_dir_was_up(const struct vm_dir *d);
+/** Remove a machine's control group. Processes that were killed just now are still in it for a
+ * moment, for which this waits. False: there are others. */
+bool vm_group_remove(const char *path);
 /** Remember the control group to be removed with the directory. Errors are ignored. */
 void vm_dir_set_group(struct vm_dir *d, const char *path);
 /** Give the claim up. remove: the directory goes too, else it stays as the last state says. */

@@ -27,7 +27,7 @@ void vm_hidden_name(char name[HIDDEN_LEN], const char *prefix);
 /** Remove directory `name`, of which nothing but its name is trusted, with the files in it. 0 or
  * -errno. */
 int vm_delete_tree(int base_fd, const char *name) MUST_CHECK;
-/** Remove the control group that the file `group` of this directory names, if it is empty. */
+/** Remove the control group that the file `group` of this directory names. */
 void vm_delete_group(int dir_fd);
 
 #endif

@@ -1,7 +1,7 @@
 /* What a detached machine's console said, in two files of bounded size.
  *
- * `log` grows to VM_LOG_MAX; then its bytes become those of `log.1`, and it starts anew. Copying, not
- * renaming: a monitor that may open no files can do it, and whoever follows `log` keeps his
+ * `log` grows to VM_LOG_MAX; then its bytes become those of `log.1`, and it starts anew. Copying,
+ * not renaming: a monitor that may open no files can do it, and whoever follows `log` keeps his
  * descriptor (he sees the file shrink, and finds what he missed in log.1).
  * Used by the monitor's loop only.
  */

@@ -6,22 +6,24 @@
 #include <string.h>
 
 static const char *const adjectives[64] = {
-    "agile", "amber", "ample", "apt",   "bold",  "brave", "brief", "bright", "brisk", "calm",  "candid",
-    "chief", "civil", "clean", "clear", "clever", "cool", "crisp", "deft",   "eager", "early", "even",
-    "exact", "fair",  "fast",  "fine",  "firm",  "fleet", "fond",  "frank",  "free",  "fresh", "full",
-    "gentle", "glad", "good",  "grand", "great", "happy", "hardy", "keen",   "kind",  "light", "lively",
-    "loyal", "lucid", "mild",  "neat",  "noble", "plain", "prime", "proud",  "quick", "quiet", "rapid",
-    "ready", "sharp", "smart", "solid", "sound", "steady", "sunny", "warm",  "wise",
+    "agile",  "amber", "ample", "apt",    "bold",  "brave",  "brief", "bright", "brisk", "calm",
+    "candid", "chief", "civil", "clean",  "clear", "clever", "cool",  "crisp",  "deft",  "eager",
+    "early",  "even",  "exact", "fair",   "fast",  "fine",   "firm",  "fleet",  "fond",  "frank",
+    "free",   "fresh", "full",  "gentle", "glad",  "good",   "grand", "great",  "happy", "hardy",
+    "keen",   "kind",  "light", "lively", "loyal", "lucid",  "mild",  "neat",   "noble", "plain",
+    "prime",  "proud", "quick", "quiet",  "rapid", "ready",  "sharp", "smart",  "solid", "sound",
+    "steady", "sunny", "warm",  "wise",
 };
 
 static const char *const nouns[64] = {
-    "acorn",  "anchor", "apple",  "arrow",  "badger", "beacon", "birch",  "bridge", "brook",  "canyon",
-    "cedar",  "cliff",  "clover", "comet",  "coral",  "crane",  "delta",  "dune",   "eagle",  "ember",
-    "falcon", "fern",   "finch",  "fjord",  "forest", "fox",    "garden", "glade",  "harbor", "hazel",
-    "heron",  "hill",   "island", "jasper", "kestrel", "lagoon", "lake",  "lantern", "larch", "lynx",
-    "maple",  "marten", "meadow", "mesa",   "moon",   "oak",    "orchid", "otter",  "pebble", "pine",
-    "planet", "quartz", "raven",  "reef",   "river",  "robin",  "sparrow", "spruce", "stone", "swift",
-    "tulip",  "valley", "willow", "wren",
+    "acorn",   "anchor", "apple",   "arrow",  "badger", "beacon",  "birch",  "bridge",
+    "brook",   "canyon", "cedar",   "cliff",  "clover", "comet",   "coral",  "crane",
+    "delta",   "dune",   "eagle",   "ember",  "falcon", "fern",    "finch",  "fjord",
+    "forest",  "fox",    "garden",  "glade",  "harbor", "hazel",   "heron",  "hill",
+    "island",  "jasper", "kestrel", "lagoon", "lake",   "lantern", "larch",  "lynx",
+    "maple",   "marten", "meadow",  "mesa",   "moon",   "oak",     "orchid", "otter",
+    "pebble",  "pine",   "planet",  "quartz", "raven",  "reef",    "river",  "robin",
+    "sparrow", "spruce", "stone",   "swift",  "tulip",  "valley",  "willow", "wren",
 };
 
 bool vm_name_valid(const char *name)

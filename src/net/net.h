@@ -29,6 +29,9 @@ struct net_ops {
     void (*set_features)(struct net_port *p, uint64_t features);
     /** p->unsent was set and fd is writable: go on with it. May be NULL. */
     void (*flush)(struct net_port *p);
+    /** fd is readable while a rate limit lets nothing be received: take in what is there, if
+     * !p->full. May be NULL. */
+    void (*hoard)(struct net_port *p);
     void (*close)(struct net_port *p);
 };
 
@@ -37,7 +40,8 @@ struct net_port {
     const struct net_ops *ops;
     int fd;            /* to poll: POLLIN for receive, POLLOUT after -EAGAIN or with unsent */
     bool unsent;       /* a part of what was sent is still here: flush */
-    bool ready;        /* there is something to receive that fd does not tell of */
+    bool ready;        /* there may be something to receive that fd does not tell of */
+    bool full;         /* no room to hoard */
     uint64_t features; /* VIRTIO_NET_OFFLOADS that this back end can do */
     uint8_t mac[6];
     uint16_t mtu;  /* 0: unsaid */

@@ -86,6 +86,10 @@ static void on_ready(void *ctx, short revents)
     if (d->port->unsent && (revents & (POLLOUT | POLLERR | POLLHUP))) {
         d->port->ops->flush(d->port);
     }
+    if ((revents & (POLLIN | POLLERR | POLLHUP)) && d->port->ops->hoard &&
+        must_wait(&d->receiving)) {
+        d->port->ops->hoard(d->port);
+    }
     virtio_net_run(&d->card);
 }
 
@@ -102,7 +106,7 @@ static void cable_wait(void *ctx, unsigned what)
     if (what & VIRTIO_NET_WAIT_RECEIVE) {
         uint64_t when_ns = rate_wait(&d->receiving, now_ns);
         timer_ns = earlier(timer_ns, when_ns || !d->port->ready ? when_ns : now_ns);
-        events |= when_ns ? 0 : POLLIN;
+        events |= !when_ns || (d->port->ops->hoard && !d->port->full) ? POLLIN : 0;
     }
     if (what & VIRTIO_NET_WAIT_SEND) {
         uint64_t when_ns = rate_wait(&d->sending, now_ns);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "net/echo.h"
+#include "net/window.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,18 +22,20 @@
 
 #define LENGTH_SIZE 4u
 #define IN_SIZE (256u << 10)
+#define IN_SIZE_LIMITED (4u << 20)
 #define IPV4_PROTOCOL_AT 23u /* in a frame */
 
 struct passt {
     struct net_port port;
     struct passt_process process;
-    size_t in_at, in_len; /* in[in_at..in_len) has not been given out */
+    size_t in_size, in_at, in_len; /* in[in_at..in_len) has not been given out */
     size_t out_at, out_len;
+    struct window_limit window;
     uint32_t host;   /* PASST_HOST, in network order */
     size_t echo_len; /* an answer to be received; 0: none */
     uint8_t echo[NET_ECHO_MAX];
-    uint8_t in[IN_SIZE];
     uint8_t out[LENGTH_SIZE + NET_FRAME_MAX];
+    uint8_t in[]; /* in_size bytes */
 };
 
 static struct passt *of_port(struct net_port *p)
@@ -102,26 +105,52 @@ static bool answer_ping(struct passt *p, const struct io_vec *vec, unsigned n)
     }
     size_t answer = net_echo(frame, len, p->host, p->echo);
     p->echo_len = answer ? answer : p->echo_len;
-    p->port.ready = p->echo_len != 0;
+    p->port.ready |= answer != 0;
     return answer != 0;
+}
+
+/* The frame's vectors behind vec[0], the header: what the window's limit changes in a copy, `head`,
+ * the rest as it is. Returns how many. */
+static unsigned gather(struct passt *p, const struct io_vec *vec, unsigned n, uint8_t *head,
+                       struct iovec iov[1 + VIRTQ_SEGMENTS_MAX])
+{
+    size_t len = 0, skip = 0;
+    unsigned count = 0;
+    for (unsigned i = 1; i < n && p->window.bytes && len < WINDOW_HEAD; i++) {
+        size_t part = min_u64(vec[i].len, WINDOW_HEAD - len);
+        memcpy(head + len, vec[i].base, part);
+        len += part;
+    }
+    if (window_limit(&p->window, head, len)) {
+        iov[count++] = (struct iovec){.iov_base = head, .iov_len = len};
+        skip = len;
+    }
+    for (unsigned i = 1; i < n && count <= VIRTQ_SEGMENTS_MAX; i++) {
+        size_t part = min_u64(vec[i].len, skip);
+        if (part < vec[i].len) {
+            iov[count++] =
+                (struct iovec){.iov_base = vec[i].base + part, .iov_len = vec[i].len - part};
+        }
+        skip -= part;
+    }
+    return count;
 }
 
 static int passt_send(struct net_port *port, const struct io_vec *vec, unsigned n)
 {
     struct passt *p = of_port(port);
+    uint8_t length[LENGTH_SIZE], head[WINDOW_HEAD];
+    struct iovec iov[2 + VIRTQ_SEGMENTS_MAX];
     if (!flush_out(p)) {
         return -EAGAIN;
     }
     if (answer_ping(p, vec, n)) {
         return 0;
     }
-    uint8_t length[LENGTH_SIZE];
-    struct iovec iov[1 + VIRTQ_SEGMENTS_MAX];
+    unsigned count = 1 + gather(p, vec, n, head, iov + 1);
     size_t total = 0;
-    unsigned count = 1;
-    for (unsigned i = 1; i < n && count < ARRAY_LEN(iov); i++, count++) { /* vec[0] is the header */
-        iov[count] = (struct iovec){.iov_base = vec[i].base, .iov_len = vec[i].len};
-        total += vec[i].len;
+    for (unsigned i = 1; i < count; i++) {
+        total += iov[i].iov_len;
     }
     put_length(length, total);
     iov[0] = (struct iovec){.iov_base = length, .iov_len = sizeof(length)};
@@ -156,15 +185,20 @@ static int64_t next_length(const struct passt *p)
     return have - LENGTH_SIZE < len ? 0 : len;
 }
 
-/* More into `in`. 1: some came; 0: none there; -errno: the end. */
+/* More into `in`. 1: some came; 0: none there, or no room; -errno: the end. */
 static int read_more(struct passt *p)
 {
-    memmove(p->in, p->in + p->in_at, p->in_len - p->in_at);
-    p->in_len -= p->in_at;
-    p->in_at = 0;
+    if (p->in_size - p->in_len < LENGTH_SIZE + NET_FRAME_MAX) {
+        memmove(p->in, p->in + p->in_at, p->in_len - p->in_at);
+        p->in_len -= p->in_at;
+        p->in_at = 0;
+    }
+    if (p->in_len == p->in_size) {
+        return 0;
+    }
     ssize_t n;
     do {
-        n = recv(p->port.fd, p->in + p->in_len, sizeof(p->in) - p->in_len, MSG_DONTWAIT);
+        n = recv(p->port.fd, p->in + p->in_len, p->in_size - p->in_len, MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         return errno == EAGAIN ? 0 : -errno;
@@ -173,13 +207,21 @@ static int read_more(struct passt *p)
     return n ? 1 : -EPIPE;
 }
 
+/* passt takes badly to a full socket: what is behind a rate limit waits here. */
+static void passt_hoard(struct net_port *port)
+{
+    struct passt *p = of_port(port);
+    bool ended = read_more(p) < 0; /* to be noticed when it may be received */
+    port->ready = true;
+    port->full = ended || p->in_len - p->in_at > p->in_size - (LENGTH_SIZE + NET_FRAME_MAX);
+}
+
 static int64_t receive_echo(struct passt *p, uint8_t *buf)
 {
     size_t len = p->echo_len;
     memset(buf, 0, NET_HDR_LEN);
     memcpy(buf + NET_HDR_LEN, p->echo, len);
     p->echo_len = 0;
-    p->port.ready = false;
     return (int64_t)(NET_HDR_LEN + len);
 }
 
@@ -190,9 +232,11 @@ static int64_t passt_receive(struct net_port *port, uint8_t *buf)
     if (p->echo_len) {
         return receive_echo(p, buf);
     }
+    port->full = false;
     while ((len = next_length(p)) == 0) {
         int more = read_more(p);
         if (more <= 0) {
+            port->ready = false;
             return more;
         }
     }
@@ -215,12 +259,18 @@ static void passt_close(struct net_port *port)
 }
 
 static const struct net_ops passt_ops = {
-    .send = passt_send, .receive = passt_receive, .flush = passt_flush, .close = passt_close};
+    .send = passt_send,
+    .receive = passt_receive,
+    .flush = passt_flush,
+    .hoard = passt_hoard,
+    .close = passt_close,
+};
 
 int passt_open(const struct net_config *c, struct net_port **out, struct net_error *err)
 {
     uint8_t mac[6];
-    struct passt *p = calloc(1, sizeof(*p));
+    size_t in_size = c->bps ? IN_SIZE_LIMITED : IN_SIZE;
+    struct passt *p = calloc(1, sizeof(*p) + in_size);
     if (!p) {
         fmt_line(err->text, sizeof(err->text), "--net user: no memory");
         return -1;
@@ -230,9 +280,11 @@ int passt_open(const struct net_config *c, struct net_port **out, struct net_err
         free(p);
         return -1;
     }
+    p->in_size = in_size;
     p->port.ops = &passt_ops;
     p->port.fd = p->process.fd;
-    p->port.mtu = PASST_MTU;
+    p->port.mtu = passt_pace(c->bps).mtu;
+    p->window.bytes = passt_pace(c->bps).window;
     p->host = inet_addr(PASST_HOST);
     fmt_line(p->port.name, sizeof(p->port.name), "user");
     *out = &p->port;

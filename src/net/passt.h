@@ -30,6 +30,21 @@ int passt_check_ports(const struct net_forward *f, struct net_error *err) MUST_C
 #define PASST_HOST "10.0.2.2" /* gateway; the host itself too */
 #define PASST_NETMASK "255.255.255.0"
 #define PASST_HOST_MAC "52:33:00:00:00:02"
-#define PASST_MTU 65520u
+
+/** How TCP is kept from overrunning a rate limit of bps bytes a second (0: none): all that a few
+ *  connections may have under way fits into what passt.c holds. A window of half a second's worth
+ * is a compromise: what waits delays everything else, and passt stalls for up to a second at the
+ * end of what is larger than a window. Large frames save work, but are too coarse for a low limit.
+ */
+struct passt_pace {
+    uint16_t mtu;
+    uint32_t window; /* bytes; 0: as the guest likes */
+};
+
+static inline struct passt_pace passt_pace(uint64_t bps)
+{
+    return (struct passt_pace){.mtu = bps && bps < 16u << 20 ? 1500 : 65520,
+                               .window = bps ? 64u << 10 : 0};
+}
 
 #endif

@@ -33,6 +33,7 @@ extern char **environ;
 #define CHILD_FD 3
 #define START_MS 10000
 #define END_MS 1000
+#define SOCKET_ROOM (4 << 20)
 #define ARGS_MAX (24 + 2 * NET_FORWARDS_MAX)
 
 /* ---- its command line ---- */
@@ -42,6 +43,7 @@ struct command {
     unsigned count;
     char text[NET_FORWARDS_MAX][80]; /* of the forwards */
     char interface[IF_NAMESIZE];
+    char mtu[8];
 };
 
 static void add(struct command *cmd, const char *arg)
@@ -132,6 +134,8 @@ static void make_command(struct command *cmd, const struct net_config *c)
     add_pair(cmd, "--netmask", PASST_NETMASK);
     add_pair(cmd, "--gateway", PASST_HOST);
     add_pair(cmd, "--mac-addr", PASST_HOST_MAC);
+    fmt_line(cmd->mtu, sizeof(cmd->mtu), "%u", passt_pace(c->bps).mtu);
+    add_pair(cmd, "--mtu", cmd->mtu);
     if (!has_ipv4_default_route()) {
         find_ipv6_interface(cmd->interface);
         add_pair(cmd, "--interface", cmd->interface);
@@ -192,6 +196,9 @@ static int start_process(const struct command *cmd, struct passt_process *p)
                       pipe2(said, O_CLOEXEC | O_NONBLOCK)
                   ? -errno
                   : 0;
+    /* As much room for its frames as it may have: what does not fit, passt loses. */
+    const int room = SOCKET_ROOM;
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     int theirs = move_up(pair[1]), voice = move_up(said[1]);
     if (!err && (theirs < 0 || voice < 0)) {
         err = -EMFILE;

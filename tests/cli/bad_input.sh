@@ -37,6 +37,39 @@ refused "leave one of the two away" run -i "$kernel" -- ls
 refused "takes no arguments" version x
 refused "no such command" help frobnicate
 
+# machines and their names
+refused "a name is up to 48" run --name a/b
+refused "a name is up to 48" run --name ''
+refused "a FILE comes after it" run -d --detach
+refused "a FILE comes after it" run -d ''
+refused "needs a FILE" run -d
+refused "HOST:GUEST" run -p 80
+refused "--verbose" run -v -- ls
+refused "user, tap=NAME or switch=NAME" run --net ''
+refused "from 1 to 10000" run --weight 0
+refused "from 1 to 10000" run --weight 10001
+refused "100 is one processor" run --cap 0
+refused "100 is one processor" run --cap fifty
+for verb in console logs inspect rm; do
+    refused "no machine is named web" $verb web
+    refused "needs the name" $verb
+    refused "no such option" $verb --frobnicate
+done
+for verb in stop kill pause resume; do
+    refused "no machine is named web" $verb web
+    refused "needs the name" $verb
+done
+refused "no machine is named" kill ../web
+refused "no machine is named" kill ''
+refused "what is b" console a b
+refused "what is b" logs a b
+refused "takes no names" ps web
+refused "table or json" ps --format xml
+refused "table or json" stats --format xml
+refused "from 0 to 86400" stop -t soon web
+refused "from 1 to" logs -n 0 web
+refused "needs a SECONDS" stop -t
+
 # kernels
 head -c 100000 "$kernel" >"$scratch/cut"
 head -c 700 "$kernel" >"$scratch/stub"

@@ -2,6 +2,8 @@
 # Help, version, --dry-run.
 . tests/lib.sh
 
+verbs='run ps console logs stop kill pause resume stats inspect rm image doctor version help'
+
 run "$RING3" --version
 expect_status 0 version
 grep -qE '^ring3 [0-9]+\.[0-9]+' "$scratch/out" || fail "version: $(cat "$scratch/out")"
@@ -9,12 +11,12 @@ grep -qE '^ring3 [0-9]+\.[0-9]+' "$scratch/out" || fail "version: $(cat "$scratc
 for args in help --help -h; do
     run "$RING3" $args
     expect_status 0 "$args"
-    for verb in run doctor version help; do expect_text out "  $verb " "$args"; done
+    for verb in $verbs; do expect_text out "  $verb " "$args"; done
 done
 run "$RING3"
 expect_status 2 "no arguments"
 
-for verb in run doctor version help; do
+for verb in $verbs; do
     run "$RING3" "$verb" --help
     expect_status 0 "$verb --help"
     expect_text out "Usage: ring3 $verb" "$verb --help"
@@ -28,7 +30,12 @@ run "$RING3" help run
 for word in $(grep -oE '^ +(-[a-z], )?--[a-z-]+' "$scratch/out" | grep -oE -- '--[a-z-]+'); do
     grep -q -- "$(printf '%s' "$word" | sed 's/-/\\\\-/g')" man/ring3.1 || fail "the manual lacks $word"
 done
-for code in 123 125 126 130; do
+for verb in $verbs; do
+    grep -q "ring3 $verb\|\<$verb\>" man/ring3.1 || fail "the manual lacks ring3 $verb"
+    # shellcheck disable=SC1091
+    grep -qw -- "$verb" tools/completion/ring3.bash || fail "the completion lacks $verb"
+done
+for code in 123 125 126 130 137; do
     expect_text out "$code" "help run"
     grep -qx "\.B $code" man/ring3.1 || fail "the manual lacks exit status $code"
 done

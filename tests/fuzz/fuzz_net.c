@@ -341,14 +341,23 @@ void passt_stop(struct passt_process *p)
 static void fuzz_stream(struct stream *s)
 {
     static uint8_t buf[HDR + NET_FRAME_MAX], piece[256];
-    const struct net_config c = {.kind = NET_USER};
+    const struct net_config c = {.kind = NET_USER, .bps = stream8(s) & 1};
     struct net_port *p;
     struct net_error err;
     int64_t got = 0;
+    uint8_t hdr[HDR] = {0};
     check(passt_open(&c, &p, &err) == 0);
     while (s->left && got >= 0) {
         uint8_t len = stream8(s);
         stream_bytes(s, piece, len);
+        if (len & 2) { /* a frame of the guest's, in two pieces */
+            unsigned half = len / 3u;
+            const struct io_vec vec[3] = {{hdr, HDR}, {piece, half}, {piece + half, len - half}};
+            check(p->ops->send(p, vec, 3) <= 0);
+            while (recv(far_end, buf, sizeof(buf), MSG_DONTWAIT) > 0) {
+            }
+            continue;
+        }
         check(send(far_end, piece, len, MSG_DONTWAIT) == len);
         if (len & 1) {
             while ((got = p->ops->receive(p, buf)) > 0) {

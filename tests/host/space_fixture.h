@@ -117,8 +117,8 @@ static inline int fixture_setup(void **state)
     return 0;
 }
 
-/** Fork a task with a zygote of its own, which runs fn(arg) and then waits to be killed. It ends with
- * this process at the latest. */
+/** Fork a task with a zygote of its own, which runs fn(arg) and then waits to be killed. It ends
+ * with this process at the latest. */
 static inline pid_t fixture_task(void (*fn)(void *), void *arg)
 {
     pid_t parent = getpid(), task = fork();

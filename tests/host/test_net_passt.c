@@ -302,8 +302,8 @@ static void test_ping(void **state)
     assert_true(p->ready);
     assert_int_equal(p->ops->receive(p, buf), HDR + sizeof(frame));
     assert_int_equal(buf[HDR + 34], 0);
-    assert_false(p->ready);
     assert_int_equal(p->ops->receive(p, buf), 0);
+    assert_false(p->ready);
     frame[33] = 3; /* to somebody else */
     assert_int_equal(send_frame(p, frame, sizeof(frame)), 0);
     assert_false(p->ready);
@@ -459,7 +459,7 @@ static bool is_udp_7(const uint8_t *f)
 static void check_real(struct net_port *p)
 {
     static uint8_t buf[HDR + NET_FRAME_MAX], frame[600];
-    assert_int_equal(p->mtu, PASST_MTU);
+    assert_int_equal(p->mtu, 65520);
     assert_int_equal(send_frame(p, frame, make_discover(frame)), 0);
     assert_true(wait_for(p, buf, is_offer) > 0);
     const uint8_t *dhcp = buf + HDR + 14 + 28;

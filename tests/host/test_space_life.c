@@ -184,8 +184,8 @@ static void make_and_report(void *arg)
     (void)!write(*(const int *)arg, &found, sizeof(found));
 }
 
-/** A vCPU task that is killed takes its zygote and spaces with it. Until then all are in one process
- * group, so that one signal reaches them. */
+/** A vCPU task that is killed takes its zygote and spaces with it. Until then all are in one
+ * process group, so that one signal reaches them. */
 static void test_nothing_stays(void **state)
 {
     (void)state;

@@ -2,13 +2,12 @@
  * zygote's page as it likes. What it can have the zygote's children do is what spaces need, and
  * nothing else; none of them outlives the task.
  *
- * The attack: a script that maps guest RAM as code and goes there. That code makes system calls as it
- * is ordered, in the child, before the space's own filter.
+ * The attack: a script that maps guest RAM as code and goes there. That code makes system calls as
+ * it is ordered, in the child, before the space's own filter.
  */
 #include "host/space_fixture.h"
 
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -51,24 +50,28 @@ _Static_assert(offsetof(struct attack, gpr) == 0x1000 && offsetof(struct attack,
                "as the code has it");
 _Static_assert(sizeof(struct attack) <= DATA_PAGES * PAGE_SIZE, "fits");
 
-GUEST_CODE(attack_code,
-           "mov %rax, 0x601000; mov %rcx, 0x601008; mov %rdx, 0x601010; mov %rbx, 0x601018\n"
-           "mov %rsp, 0x601020; mov %rbp, 0x601028; mov %rsi, 0x601030; mov %rdi, 0x601038\n"
-           "mov %r8, 0x601040; mov %r9, 0x601048; mov %r10, 0x601050; mov %r11, 0x601058\n"
-           "mov %r12, 0x601060; mov %r13, 0x601068; mov %r14, 0x601070; mov %r15, 0x601078\n"
-           "mov $0xe7, %eax; xor %edx, %edx; xsave64 0x602000\n"
-           "mov $0x603000, %r12d; xor %r13d, %r13d\n"
-           "1: cmp %r13d, 0x600008; je 4f\n"
-           "mov (%r12), %rax; cmpl $0, 56(%r12); jne 2f\n"
-           "mov 8(%r12), %rdi; mov 16(%r12), %rsi; mov 24(%r12), %rdx\n"
-           "mov 32(%r12), %r10; mov 40(%r12), %r8; mov 48(%r12), %r9\n"
-           "syscall; jmp 3f\n"
-           "2: mov 8(%r12), %ebx; mov 16(%r12), %ecx; mov 24(%r12), %edx\n"
-           "mov 32(%r12), %esi; mov 40(%r12), %edi; mov 48(%r12), %ebp\n"
-           "int $0x80; movslq %eax, %rax\n"
-           "3: mov %rax, 64(%r12); add $72, %r12; inc %r13d; jmp 1b\n"
-           "4: movl $1, 0x600000\n"
-           "5: pause; jmp 5b");
+GUEST_CODE(
+    attack_code,
+    "mov %rax, 0x601000; mov %rcx, 0x601008; mov %rdx, 0x601010; mov %rbx, 0x601018\n"
+    "mov %rsp, 0x601020; mov %rbp, 0x601028; mov %rsi, 0x601030; mov %rdi, 0x601038\n"
+    "mov %r8, 0x601040; mov %r9, 0x601048; mov %r10, 0x601050; mov %r11, 0x601058\n"
+    "mov %r12, 0x601060; mov %r13, 0x601068; mov %r14, 0x601070; mov %r15, 0x601078\n"
+    "mov $0xe7, %eax; xor %edx, %edx; xsave64 0x602000\n"
+    "mov $0x603000, %r12d; xor %r13d, %r13d\n"
+    "1: cmp %r13d, 0x600008; je 4f\n"
+    "mov (%r12), %rax; cmpl $0, 56(%r12); jne 2f\n"
+    "mov 8(%r12), %rdi; mov 16(%r12), %rsi; mov 24(%r12), %rdx\n"
+    "mov 32(%r12), %r10; mov 40(%r12), %r8; mov 48(%r12), %r9\n"
+    "syscall\n"
+    "test %rax, %rax; jne 3f; mov (%r12), %rcx\n" /* what should not be: a fork's child ends */
+    "cmp $435, %ecx; je 6f; sub $56, %ecx; cmp $2, %ecx; jbe 6f; jmp 3f\n"
+    "2: mov 8(%r12), %ebx; mov 16(%r12), %ecx; mov 24(%r12), %edx\n"
+    "mov 32(%r12), %esi; mov 40(%r12), %edi; mov 48(%r12), %ebp\n"
+    "int $0x80; movslq %eax, %rax\n"
+    "3: mov %rax, 64(%r12); add $72, %r12; inc %r13d; jmp 1b\n"
+    "4: movl $1, 0x600000\n"
+    "5: pause; jmp 5b\n"
+    "6: ud2");
 
 static struct attack *attack_page(void)
 {
@@ -88,7 +91,8 @@ static struct attack *attack_new(void)
     return attack_page();
 }
 
-/** Have the zygote fork a child with whatever is in its page. Its process id, or what stands for it. */
+/** Have the zygote fork a child with whatever is in its page. Its process id, or what stands for
+ * it. */
 static pid_t zygote_ask(void)
 {
     struct space_zygote_page *z = test_host->zygote;
@@ -168,8 +172,9 @@ static void attack_run(void)
 /** Those that do not say EPERM, called with nothing but zeros. */
 static bool answers_zeros(unsigned nr, enum order_abi abi, unsigned bit)
 {
-    static const unsigned native[] = {SYS_sched_yield, SYS_futex,   SYS_lseek,       SYS_mprotect,
-                                      SYS_munmap,      SYS_getppid, SYS_rt_sigaction, SYS_sigaltstack};
+    static const unsigned native[] = {SYS_sched_yield,  SYS_futex,      SYS_lseek,
+                                      SYS_mprotect,     SYS_munmap,     SYS_getppid,
+                                      SYS_rt_sigaction, SYS_sigaltstack};
     if (abi == I386) {
         return nr == SPACE_OP_TLS;
     }
@@ -181,8 +186,8 @@ static bool answers_zeros(unsigned nr, enum order_abi abi, unsigned bit)
     return false;
 }
 
-/** Every number in every ABI. Not tried: what ends the process, and what the kernel shows to no filter
- * (uretprobe, uprobe). */
+/** Every number in every ABI. Not tried: what ends the process, and what the kernel shows to no
+ * filter (uretprobe, uprobe). */
 static void test_every_call(void **state)
 {
     (void)state;
@@ -254,19 +259,19 @@ static void order_memory(struct attack *a)
     uint64_t ram = (uint64_t)test_host->ram_fd, base = test_host->base;
     uint64_t gate = (uint64_t)test_host->space[0].gate_fd;
     ORDER(a, -EPERM, SYS_mmap, FREE_GVA, PAGE_SIZE, rwx, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull);
-    ORDER(a, -EPERM, SYS_mmap,
-          FREE_GVA, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, ram);
+    ORDER(a, -EPERM, SYS_mmap, FREE_GVA, PAGE_SIZE, PROT_READ,
+          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, ram);
     ORDER(a, -EPERM, SYS_mmap, FREE_GVA, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, ram);
     ORDER(a, -EPERM, SYS_mmap, 0, PAGE_SIZE, PROT_READ, MAP_SHARED, ram);
     ORDER(a, -EPERM, SYS_mmap, FREE_GVA, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, gate);
     ORDER(a, -EPERM, SYS_mprotect, DATA_GVA, PAGE_SIZE, PROT_READ | PROT_GROWSDOWN);
     ORDER(a, -EPERM, SYS_mremap, DATA_GVA, PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE);
-    ORDER(a, (int64_t)FREE_GVA, SYS_mmap,
-          FREE_GVA, PAGE_SIZE, rwx, MAP_SHARED | MAP_FIXED, ram, PAGE_SIZE);
+    ORDER(a, (int64_t)FREE_GVA, SYS_mmap, FREE_GVA, PAGE_SIZE, rwx, MAP_SHARED | MAP_FIXED, ram,
+          PAGE_SIZE);
     /* the stub's page is everybody's: where it is, and where it can be had once more */
     ORDER(a, -EACCES, SYS_mprotect, base, PAGE_SIZE, rwx);
-    ORDER(a, (int64_t)FREE_GVA, SYS_mremap,
-          base, 0, SPACE_CODE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, FREE_GVA);
+    ORDER(a, (int64_t)FREE_GVA, SYS_mremap, base, 0, SPACE_CODE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+          FREE_GVA);
     ORDER(a, -EACCES, SYS_mprotect, FREE_GVA, PAGE_SIZE, rwx);
     ORDER(a, 0, SYS_munmap, FREE_GVA, PAGE_SIZE);
 }
@@ -277,8 +282,8 @@ static void order_rest(struct attack *a, uint64_t program)
     ORDER(a, -EPERM, SYS_futex, DATA_GVA, FUTEX_CMP_REQUEUE, 1, 1, DATA_GVA + 8);
     ORDER(a, 0, SYS_futex, DATA_GVA, FUTEX_WAKE, 1);
     ORDER(a, -EPERM, SYS_seccomp, SECCOMP_SET_MODE_STRICT);
-    ORDER(a, -EPERM, SYS_seccomp,
-          SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, program);
+    ORDER(a, -EPERM, SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+          program);
     ORDER(a, -EPERM, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program);
     ORDER(a, 0, SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program);
     ORDER(a, -EPERM, SYS_rt_sigreturn); /* that filter allows everything, and changes nothing */
@@ -315,8 +320,8 @@ static void test_useful_calls(void **state)
 
 /* ---- the secret ---- */
 
-/** No register that a child gets has anything of it: they hold places of the script, the last call's
- * arguments, or nothing. With any two as the secret, no fork. */
+/** No register that a child gets has anything of it: they hold places of the script, the last
+ * call's arguments, or nothing. With any two as the secret, no fork. */
 static void test_secret(void **state)
 {
     (void)state;
@@ -330,10 +335,11 @@ static void test_secret(void **state)
     assert_int_equal(gpr[RBX], 0);
     assert_int_equal(gpr[RBP], 0);
     assert_int_equal(gpr[R13], getpid());
-    assert_memory_equal(a->xsave + 160, zero, 256);                     /* XMM */
-    assert_memory_equal(a->xsave + 32, zero, 128);                      /* x87 */
-    assert_true(!(a->xsave[512] & 4) || !memcmp(a->xsave + 576, zero, 256)); /* YMM's upper halves */
-    assert_int_equal(a->xsave[512] & 0xe0, 0);                          /* AVX-512 */
+    assert_memory_equal(a->xsave + 160, zero, 256); /* XMM */
+    assert_memory_equal(a->xsave + 32, zero, 128);  /* x87 */
+    assert_true(!(a->xsave[512] & 4) ||
+                !memcmp(a->xsave + 576, zero, 256)); /* YMM's upper halves */
+    assert_int_equal(a->xsave[512] & 0xe0, 0);       /* AVX-512 */
     a = attack_new();
     for (unsigned i = 0; i < 16; i++) {
         for (unsigned j = 0; j < 16; j++) {
@@ -358,8 +364,9 @@ static void test_zygote_page(void **state)
     const uint32_t fd = z->slots_fd;
     for (unsigned i = 0; i < 60; i++) {
         memset((uint8_t *)z + ZP_SCRIPT, (int)test_random(), PAGE_SIZE - ZP_SCRIPT);
-        z->slots_fd = i % 3 == 0 ? fd : i % 3 == 1 ? (uint32_t)test_host->ram_fd
-                                                   : (uint32_t)test_random();
+        z->slots_fd = i % 3 == 0   ? fd
+                      : i % 3 == 1 ? (uint32_t)test_host->ram_fd
+                                   : (uint32_t)test_random();
         z->slot_off = i & 1 ? test_random() : test_random() % RAM_SIZE & ~PAGE_MASK;
         pid_t child = zygote_ask();
         assert_true(child > 0);
@@ -392,7 +399,8 @@ static void attack_and_report(void *arg)
     (void)!write(*(const int *)arg, children, sizeof(children));
 }
 
-/** Children whose script says nothing of it die with the task, too, and stay in its process group. */
+/** Children whose script says nothing of it die with the task, too, and stay in its process group.
+ */
 static void test_none_outlives(void **state)
 {
     (void)state;
@@ -419,8 +427,8 @@ static void test_none_outlives(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_call),  cmocka_unit_test(test_useful_calls),
-        cmocka_unit_test(test_secret),      cmocka_unit_test(test_zygote_page),
+        cmocka_unit_test(test_every_call),    cmocka_unit_test(test_useful_calls),
+        cmocka_unit_test(test_secret),        cmocka_unit_test(test_zygote_page),
         cmocka_unit_test(test_none_outlives),
     };
     if (argc > 1) {

@@ -62,8 +62,17 @@ static void test_names(void **state)
 {
     static const char *const good[] = {"a", "9", "web-1", "A.b_c-d",
                                        "123456789012345678901234567890123456789012345678"};
-    static const char *const bad[] = {"",    ".a",   "-a", "_a", "a/b", "a b", "..", "a\n", "\xc3\xa4",
-                                      "a:b", "1234567890123456789012345678901234567890123456789"};
+    static const char *const bad[] = {"",
+                                      ".a",
+                                      "-a",
+                                      "_a",
+                                      "a/b",
+                                      "a b",
+                                      "..",
+                                      "a\n",
+                                      "\xc3\xa4",
+                                      "a:b",
+                                      "1234567890123456789012345678901234567890123456789"};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         assert_true(vm_name_valid(good[i]));

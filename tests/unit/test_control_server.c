@@ -1,4 +1,5 @@
-/* The control socket: requests, hostile ones included, answers now and later, watchers of a console. */
+/* The control socket: requests, hostile ones included, answers now and later, watchers of a
+ * console. */
 #include "control/server.h"
 
 #include <setjmp.h>
@@ -45,18 +46,39 @@ static void test_good_requests(void **state)
 static void test_bad_requests(void **state)
 {
     static const char *const lines[] = {
-        "", "{", "}", "nonsense", "[]", "null", "{}", "\"stop\"", "{\"request\":7}",
-        "{\"request\":null}", "{\"request\":\"\"}", "{\"request\":\"STOP\"}",
-        "{\"request\":\"stop\"} x", "{\"request\":\"stop\"}{\"request\":\"stop\"}",
-        "{'request':'stop'}", "{\"request\":\"stop\",}", "{\"request\":\"stop\",\"second\":3}",
-        "{\"request\":\"stop\",\"seconds\":\"3\"}", "{\"request\":\"stop\",\"seconds\":-1}",
-        "{\"request\":\"stop\",\"seconds\":86401}", "{\"request\":\"stop\",\"seconds\":1.5}",
+        "",
+        "{",
+        "}",
+        "nonsense",
+        "[]",
+        "null",
+        "{}",
+        "\"stop\"",
+        "{\"request\":7}",
+        "{\"request\":null}",
+        "{\"request\":\"\"}",
+        "{\"request\":\"STOP\"}",
+        "{\"request\":\"stop\"} x",
+        "{\"request\":\"stop\"}{\"request\":\"stop\"}",
+        "{'request':'stop'}",
+        "{\"request\":\"stop\",}",
+        "{\"request\":\"stop\",\"second\":3}",
+        "{\"request\":\"stop\",\"seconds\":\"3\"}",
+        "{\"request\":\"stop\",\"seconds\":-1}",
+        "{\"request\":\"stop\",\"seconds\":86401}",
+        "{\"request\":\"stop\",\"seconds\":1.5}",
         "{\"request\":\"stop\",\"seconds\":99999999999999999999999}",
-        "{\"request\":\"stop\",\"seconds\":null}", "{\"request\":\"stop\",\"seconds\":[[[[[[1]]]]]]}",
-        "{\"request\":\"resize\",\"columns\":80}", "{\"request\":\"resize\",\"columns\":0,\"rows\":1}",
-        "{\"request\":\"resize\",\"columns\":80,\"rows\":10001}", "{\"request\":\"balloon\"}",
-        "{\"request\":\"balloon\",\"memory\":281474976710657}", "{\"request\":\"hello\",\"x\":1}",
-        "{\"request\":\"\\ud800\"}", "{\"request\":\"he\xff\"}", "[[[[[[[[[[[[[[[[[[[[[[[[[[",
+        "{\"request\":\"stop\",\"seconds\":null}",
+        "{\"request\":\"stop\",\"seconds\":[[[[[[1]]]]]]}",
+        "{\"request\":\"resize\",\"columns\":80}",
+        "{\"request\":\"resize\",\"columns\":0,\"rows\":1}",
+        "{\"request\":\"resize\",\"columns\":80,\"rows\":10001}",
+        "{\"request\":\"balloon\"}",
+        "{\"request\":\"balloon\",\"memory\":281474976710657}",
+        "{\"request\":\"hello\",\"x\":1}",
+        "{\"request\":\"\\ud800\"}",
+        "{\"request\":\"he\xff\"}",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[",
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {

@@ -15,7 +15,7 @@
 /* How the host behaves. */
 struct host {
     unsigned cap;
-    unsigned demand; /* percent of one processor that the machine would use */
+    unsigned demand;  /* percent of one processor that the machine would use */
     unsigned granted; /* percent that the host's other work leaves it */
     uint64_t look_ns; /* between two measurements */
     uint64_t late_ns; /* up to so much later, at random */

@@ -38,7 +38,11 @@ static int parse(char *first, ...)
     return rc;
 }
 
-#define W(text) (char[]){text}
+#define W(text)                                                                                    \
+    (char[])                                                                                       \
+    {                                                                                              \
+        text                                                                                       \
+    }
 
 static void test_defaults(void **state)
 {
@@ -55,9 +59,10 @@ static void test_defaults(void **state)
 static void test_lists_keep_their_order(void **state)
 {
     (void)state;
-    assert_int_equal(parse(W("-d"), W("a,ro"), W("--disk=b"), W("-d"), W("c"), W("--net"), W("user"),
-                           W("--net=switch=lan"), W("-p"), W("80:8080"), W("--port=1.2.3.4:5:6"),
-                           W("-v"), W("/a:/b:ro"), W("--volume"), W(".:/c"), NULL),
+    assert_int_equal(parse(W("-d"), W("a,ro"), W("--disk=b"), W("-d"), W("c"), W("--net"),
+                           W("user"), W("--net=switch=lan"), W("-p"), W("80:8080"),
+                           W("--port=1.2.3.4:5:6"), W("-v"), W("/a:/b:ro"), W("--volume"),
+                           W(".:/c"), NULL),
                      0);
     assert_int_equal(o.disk_count, 3);
     assert_string_equal(o.disk[0], "a,ro");
@@ -74,8 +79,8 @@ static void test_lists_keep_their_order(void **state)
 static void test_background(void **state)
 {
     (void)state;
-    assert_int_equal(parse(W("--detach"), W("--name"), W("web-1"), W("--rm"), W("--weight"), W("10000"),
-                           W("--cap=6400"), W("--"), W("-d"), W("--detach"), NULL),
+    assert_int_equal(parse(W("--detach"), W("--name"), W("web-1"), W("--rm"), W("--weight"),
+                           W("10000"), W("--cap=6400"), W("--"), W("-d"), W("--detach"), NULL),
                      0);
     assert_true(o.detach && o.remove);
     assert_string_equal(o.name, "web-1");
@@ -120,18 +125,19 @@ static void test_there_is_an_end(void **state)
     }
     assert_int_equal(run_parse(argc, argv, &o), 0);
     assert_int_equal(o.disk_count, RUN_DISKS_MAX);
-    assert_int_equal(parse(W("-d"), W("1"), W("-d"), W("2"), W("-d"), W("3"), W("-d"), W("4"), W("-d"),
-                           W("5"), W("-d"), W("6"), W("-d"), W("7"), W("-d"), W("8"), W("-d"), W("9"),
-                           W("-d"), W("10"), W("-d"), W("11"), W("-d"), W("12"), W("-d"), W("13"),
-                           W("-d"), W("14"), W("-d"), W("15"), W("-d"), W("16"), W("-d"), W("17"), NULL),
+    assert_int_equal(parse(W("-d"), W("1"), W("-d"), W("2"), W("-d"), W("3"), W("-d"), W("4"),
+                           W("-d"), W("5"), W("-d"), W("6"), W("-d"), W("7"), W("-d"), W("8"),
+                           W("-d"), W("9"), W("-d"), W("10"), W("-d"), W("11"), W("-d"), W("12"),
+                           W("-d"), W("13"), W("-d"), W("14"), W("-d"), W("15"), W("-d"), W("16"),
+                           W("-d"), W("17"), NULL),
                      CLI_USAGE);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_lists_keep_their_order),
-        cmocka_unit_test(test_background), cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_lists_keep_their_order),
+        cmocka_unit_test(test_background),      cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_there_is_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

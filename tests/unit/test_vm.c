@@ -360,6 +360,47 @@ static void test_kick_brings_input_and_timer(void **state)
     assert_int_equal(vm_ended(vm), VM_KILLED);
 }
 
+/* What the monitor notes for a task is seen to at the next kick: before the guest runs on it knows that it stood still. */
+static uint8_t clock_flags(uint64_t gpa_of_page)
+{
+    return vm->ram.base[gpa_of_page + 29];
+}
+
+static void noted(struct vcpu *v)
+{
+    if (script_at == 0) {
+        assert_int_equal(clock_flags(0x5000), 3); /* TSC stable, guest stopped */
+        assert_int_equal(clock_flags(0x6000), 1); /* the other processor's task has not looked yet */
+        assert_int_equal(fake.counters[0], 0);
+        vm->ram.base[0x5000 + 29] &= (uint8_t)~2; /* as the guest does */
+        vm_note(vm, 0, VM_NOTE_COUNTERS);
+    } else {
+        assert_int_equal(fake.counters[0], 1);
+        assert_int_equal(clock_flags(0x5000), 1);
+        vm_end(v->vm, VM_KILLED, 0);
+    }
+}
+
+static void test_notes_are_taken_once(void **state)
+{
+    (void)state;
+    static const enum engine_exit exits[] = {ENGINE_KICKED, ENGINE_KICKED};
+    vm_note(vm, 0, VM_NOTE_STOPPED); /* no clock yet: nothing to mark */
+    kvmclock_mark_stopped(vm->vcpu[0]);
+    assert_true(kvmclock_write_system_time(vm->vcpu[0], 0x5001));
+    assert_true(kvmclock_write_system_time(vm->vcpu[1], 0x6001));
+    unsigned kicks = fake.kicks[0];
+    vm_note(vm, 0, VM_NOTE_STOPPED);
+    assert_int_equal(fake.kicks[0], kicks + 1);
+    vm_note(vm, 1, VM_NOTE_STOPPED);
+    start_script(exits, 2, noted);
+    vm_run_vcpu(vm, vm->vcpu[0]);
+    assert_int_equal(script_at, 2);
+    assert_true(kvmclock_write_system_time(vm->vcpu[0], 0)); /* the guest switches its clock off */
+    kvmclock_mark_stopped(vm->vcpu[0]);
+    assert_int_equal(clock_flags(0x5000), 1);
+}
+
 static void ap_is_started(struct vcpu *v)
 {
     struct vm *m = v->vm;
@@ -419,7 +460,6 @@ static void test_init_to_the_boot_cpu_is_a_reset(void **state)
 {
     (void)state;
     static const enum engine_exit exits[] = {ENGINE_KICKED};
-    start_script(exits, 1, NULL);
     struct irq_msg init = {.dest = 0, .mode = 5};
     irq_deliver(vm, &init);
     vm_run_vcpu(vm, vm->vcpu[0]);
@@ -438,6 +478,7 @@ int main(void)
         CASE(test_kvmclock_follows_host_time),
         CASE(test_kvmclock_same_on_every_cpu),
         CASE(test_kvmclock_bad_addresses),
+        CASE(test_notes_are_taken_once),
         CASE(test_kvm_wall_clock),
         CASE(test_hypercalls),
         CASE(test_first_end_wins),

@@ -1,71 +1,95 @@
-# Completion of ring3's command line for bash. Installed as PREFIX/share/bash-completion/completions/ring3.
+# bash completion for ring3: verbs, options, names of machines, files. Installed as
+# PREFIX/share/bash-completion/completions/ring3; or: . tools/completion/ring3.bash
 
-_ring3_machines() {
-    COMPREPLY+=($(compgen -W "$(ring3 ps -q 2>/dev/null)" -- "$1"))
+# Names of machines in one of the states given (all, without states).
+_ring3_names() {
+    local program=${COMP_WORDS[0]/#\~/$HOME}
+    if [ $# -eq 0 ]; then
+        "$program" ps -q 2>/dev/null
+    else
+        "$program" ps 2>/dev/null | awk -v states=" $* " 'NR > 1 && index(states, " " $2 " ") { print $1 }'
+    fi
 }
 
+_ring3_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2"); }
 _ring3_files() {
     compopt -o filenames 2>/dev/null
-    COMPREPLY+=($(compgen -f -- "$1"))
-}
-
-# The words of a verb's options, from its own help.
-_ring3_options() {
-    COMPREPLY+=($(compgen -W "$(ring3 "$@" --help 2>/dev/null |
-        grep -oE '^  +(-[a-z], )?--[a-z-]+|^  +-[a-z]\b' | grep -oE -- '--?[a-z-]+')" -- "$cur"))
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }
 
 _ring3_run() {
-    case "$prev" in
-    -k | --kernel | -i | --initrd | --trace | -d | --disk | -kernel | -initrd) _ring3_files "$cur" ;;
-    -v | --volume) compopt -o nospace -S : 2>/dev/null; COMPREPLY+=($(compgen -d -- "$cur")) ;;
-    --net) compopt -o nospace 2>/dev/null; COMPREPLY+=($(compgen -W 'user tap= switch=' -- "$cur")) ;;
-    --engine) COMPREPLY+=($(compgen -W 'auto bt' -- "$cur")) ;;
+    local word=$1 before=$2 i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" = -- ] && return # the guest's command
+    done
+    case "$before" in
+    -k | --kernel | -i | --initrd | --trace | -d | --disk | -v | --volume) _ring3_files "$word" ;;
+    --net) _ring3_words 'user tap= switch=' "$word"; compopt -o nospace 2>/dev/null ;;
+    --engine) _ring3_words 'auto bt' "$word" ;;
     -a | --append | -m | --memory | -c | --cpus | -p | --port | --name | --weight | --cap) ;;
-    *) _ring3_options run ;;
+    *)
+        _ring3_words '-k --kernel -i --initrd -a --append -m --memory -c --cpus -d --disk --net -p --port
+            -v --volume --detach --name --rm --weight --cap --engine --no-reboot --stat --trace --dry-run
+            --verbose -h --help --' "$word"
+        ;;
     esac
 }
 
 _ring3_image() {
+    local word=$1 before=$2
     if [ "$COMP_CWORD" -eq 2 ]; then
-        COMPREPLY+=($(compgen -W 'create info check convert rebuild' -- "$cur"))
-    elif [[ $prev = -f || $prev = -O ]]; then
-        COMPREPLY+=($(compgen -W 'raw qcow2' -- "$cur"))
-    elif [[ $cur = -* ]]; then
-        _ring3_options image "${COMP_WORDS[2]}"
-    else
-        _ring3_files "$cur"
+        _ring3_words 'create info check convert rebuild --help' "$word"
+        return
     fi
+    case "$before" in
+    -f | -O | -F) _ring3_words 'raw qcow2' "$word" ;;
+    --format) _ring3_words json "$word" ;;
+    --cluster) ;;
+    *)
+        case "$word" in
+        -*) _ring3_words '-f -O -F -b --backing --cluster -c --compress -y --force --repair --format -h --help' "$word" ;;
+        *) _ring3_files "$word" ;;
+        esac
+        ;;
+    esac
 }
 
 _ring3() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]} word
-    local verbs='run ps console logs stop kill pause resume stats inspect rm image switch doctor version help'
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+    local verbs='run ps console logs stop kill pause resume stats inspect rm image doctor version help'
+    local alive='starting running paused stopping' options states=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
+        _ring3_words "$verbs --help --version" "$word"
         return
     fi
-    for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
-        [ "$word" != -- ] || return # the guest's own command
-    done
-    case "$verb" in
-    run) _ring3_run ;;
-    image) _ring3_image ;;
-    help) COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
-    ps | stats)
-        if [ "$prev" = --format ]; then
-            COMPREPLY=($(compgen -W 'table json' -- "$cur"))
-        elif [[ $cur = -* ]]; then
-            _ring3_options "$verb"
-        elif [ "$verb" = stats ]; then
-            _ring3_machines "$cur"
-        fi
-        ;;
-    console | logs | stop | kill | pause | resume | inspect | rm)
-        if [[ $cur = -* ]]; then _ring3_options "$verb"; else _ring3_machines "$cur"; fi
-        ;;
-    *) [[ $cur != -* ]] || _ring3_options "$verb" ;;
+    case "${COMP_WORDS[1]}" in
+    run) _ring3_run "$word" "$before"; return ;;
+    image) _ring3_image "$word" "$before"; return ;;
+    help) _ring3_words "$verbs" "$word"; return ;;
+    ps) options='-q --quiet --format' states=none ;;
+    console) options='' states=$alive ;;
+    logs) options='-f --follow -n --lines' ;;
+    stop) options='-t --time' states=$alive ;;
+    kill) options='' states=$alive ;;
+    pause) options='' states=running ;;
+    resume) options='' states=paused ;;
+    stats) options='--once --format' states=$alive ;;
+    inspect) options='' ;;
+    rm) options='-f --force' ;;
+    doctor) options='--format' states=none ;;
+    *) return ;;
     esac
+    case "$before" in
+    --format) _ring3_words 'table json' "$word"; return ;;
+    -n | --lines | -t | --time) return ;;
+    esac
+    if [[ $word = -* ]]; then
+        _ring3_words "$options -h --help" "$word"
+    else
+        # shellcheck disable=SC2086
+        _ring3_words "$(_ring3_names $states)" "$word"
+    fi
 }
+
 complete -F _ring3 ring3

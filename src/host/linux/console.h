@@ -5,8 +5,8 @@
  *                                               └────────────┘
  *
  * Input comes from standard input and from console_type, and goes to the virtio console while its
- * driver is there, else to the serial port. channel.h's protocol is in the bytes when a command runs
- * in the default guest.
+ * driver is there, else to the serial port. channel.h's protocol is in the bytes when a command
+ * runs in the default guest.
  *
  * Nothing here waits: console_poll_fds names what to wait for, console_step does what is possible
  * now. At most one chunk of output (CONSOLE_CHUNK bytes, a size a pipe takes whole) is taken from
@@ -42,9 +42,9 @@ struct console_port {
 
 struct console_config {
     enum console_mode mode;
-    const char *token;  /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
-    bool standard;      /* the standard streams are the console; else only `said` and console_type */
-    bool keys_on;       /* the prefix key works: standard input is a raw terminal */
+    const char *token; /* CHANNEL_TOKEN_LEN characters; NULL with CONSOLE_PLAIN */
+    bool standard;     /* the standard streams are the console; else only `said` and console_type */
+    bool keys_on;      /* the prefix key works: standard input is a raw terminal */
     struct console_port port;
     /** Told every piece of output, once. May be NULL. */
     void (*said)(void *ctx, const void *bytes, size_t len);
@@ -92,8 +92,8 @@ void console_poll_output(const struct console *c, struct pollfd fds[CONSOLE_POLL
 void console_step(struct console *c, struct arena *a, const struct pollfd fds[CONSOLE_POLL_FDS]);
 /** Whether output is left, in the ring or in the chunk. */
 bool console_pending(const struct console *c, const struct arena *a);
-/** Type something from elsewhere. Returns how many bytes were taken; 0: try again after a step. With
- * CONSOLE_PIPES input is the command's alone, and what is typed here is lost. */
+/** Type something from elsewhere. Returns how many bytes were taken; 0: try again after a step.
+ * With CONSOLE_PIPES input is the command's alone, and what is typed here is lost. */
 size_t console_type(struct console *c, struct arena *a, const void *bytes, size_t len);
 
 #endif

@@ -1,5 +1,5 @@
-/* Keeping a machine's use of processors within a percentage, where the host has no means of its own:
- * when to stop it and when to let it go on.
+/* Keeping a machine's use of processors within a percentage, where the host has no means of its
+ * own: when to stop it and when to let it go on.
  *
  * A pure calculation. Time earns credit at the rate of the cap, use spends it; a machine in debt is
  * stopped until it has earned a slice again. Credit is kept for BURST_NS at most, so that a machine

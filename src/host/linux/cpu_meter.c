@@ -28,15 +28,16 @@ struct cpu_meter_members {
     pid_t pid[MEMBERS_MAX];
     int group[VM_MAX_CPUS]; /* those that were checked; 0: none */
     bool no_children_file;
-    uint64_t before_ns;     /* used by tasks of earlier monitors */
-    uint64_t now_ns;        /* by the tasks there are now; never less than it was */
+    uint64_t before_ns; /* used by tasks of earlier monitors */
+    uint64_t now_ns;    /* by the tasks there are now; never less than it was */
 };
 
 int cpu_meter_open(struct cpu_meter *m)
 {
     *m = (struct cpu_meter){.ask_fd = -1, .answer_fd = -1};
     m->members = calloc(1, sizeof(*m->members));
-    void *page = mmap(NULL, sizeof(*m->page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *page =
+        mmap(NULL, sizeof(*m->page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     m->page = page == MAP_FAILED ? NULL : page;
     m->ask_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     m->answer_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -119,8 +120,8 @@ static bool read_process(pid_t pid, struct process *p)
     }
     text[n > 0 ? n : 0] = '\0';
     const char *rest = strrchr(text, ')'); /* names can hold anything */
-    if (!rest || sscanf(rest, ") %*c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lu %lu", &p->parent,
-                        &p->group, &user, &system) != 4) {
+    if (!rest || sscanf(rest, ") %*c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lu %lu",
+                        &p->parent, &p->group, &user, &system) != 4) {
         return false;
     }
     p->waited_ns = (user + system) * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));

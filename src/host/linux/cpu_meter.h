@@ -1,8 +1,8 @@
 /* How much processor time a machine's vCPU tasks and their spaces have used.
  *
  * Only a process that may look at others can know: the launcher measures, since the monitor is in
- * its jail, and they share a page. The monitor says which process groups are its tasks' and asks; the
- * launcher answers. A time never goes back.
+ * its jail, and they share a page. The monitor says which process groups are its tasks' and asks;
+ * the launcher answers. A time never goes back.
  *
  * Counted are the task itself, the living processes it forked, and those it has waited for. Both
  * sides check what the other wrote no more than they must: the launcher believes no group that the
@@ -23,8 +23,8 @@ struct cpu_meter_page {
 };
 
 struct cpu_meter {
-    struct cpu_meter_page *page; /* shared; NULL: there is no meter */
-    int ask_fd, answer_fd;       /* eventfds */
+    struct cpu_meter_page *page;       /* shared; NULL: there is no meter */
+    int ask_fd, answer_fd;             /* eventfds */
     struct cpu_meter_members *members; /* the launcher's */
 };
 

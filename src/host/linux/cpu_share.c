@@ -7,6 +7,8 @@
  */
 #include "host/linux/cpu_share.h"
 
+#include "control/vm_dir.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -141,7 +143,7 @@ static void drop_group(struct cpu_share *s)
         close(s->enter_fd);
         s->enter_fd = -1;
     }
-    if (s->group[0] && rmdir(s->group) == 0) {
+    if (s->group[0] && vm_group_remove(s->group)) {
         s->group[0] = '\0';
     }
 }
@@ -259,7 +261,8 @@ static void set_autogroup(const struct cpu_share *s)
 
 /* ---- all together ---- */
 
-void cpu_share_open(struct cpu_share *s, const char *name, unsigned weight, unsigned cap, bool alone)
+void cpu_share_open(struct cpu_share *s, const char *name, unsigned weight, unsigned cap,
+                    bool alone)
 {
     *s = (struct cpu_share){.weight = weight, .cap = cap, .alone = alone, .enter_fd = -1};
     if (!alone && weight == CPU_SHARE_DEFAULT && !cap) {
@@ -297,8 +300,7 @@ bool cpu_share_falls_short(const struct cpu_share *s, char *why, size_t size)
     }
     getrlimit(RLIMIT_NICE, &raise);
     bool may = s->nice > 0 || geteuid() == 0 || (int)raise.rlim_cur >= 20 - s->nice;
-    snprintf(why, size,
-             "--weight %u: no control group can be made here, so %s", s->weight,
+    snprintf(why, size, "--weight %u: no control group can be made here, so %s", s->weight,
              may ? "it holds roughly, by a nice value"
                  : "more than 100 needs the right to raise priorities: it is 100");
     return true;

@@ -17,18 +17,19 @@
 #define CPU_SHARE_DEFAULT 100u
 
 struct cpu_share {
-    unsigned weight;        /* 1..10000, CPU_SHARE_DEFAULT */
-    unsigned cap;           /* percent of one processor; 0: none */
-    bool group_caps;        /* the group holds the cap */
-    bool alone;             /* the session is the machine's own: it has an autogroup */
-    int enter_fd;           /* the group's cgroup.procs, -1: no group */
-    int nice;               /* without a group */
-    char group[512];        /* its path; empty: none */
+    unsigned weight; /* 1..10000, CPU_SHARE_DEFAULT */
+    unsigned cap;    /* percent of one processor; 0: none */
+    bool group_caps; /* the group holds the cap */
+    bool alone;      /* the session is the machine's own: it has an autogroup */
+    int enter_fd;    /* the group's cgroup.procs, -1: no group */
+    int nice;        /* without a group */
+    char group[512]; /* its path; empty: none */
 };
 
-/** Make what can be made. name: a word for the group's name. alone: this process leads a session that
- * holds nothing but the machine. Never fails; cpu_share_describe says what was had. */
-void cpu_share_open(struct cpu_share *s, const char *name, unsigned weight, unsigned cap, bool alone);
+/** Make what can be made. name: a word for the group's name. alone: this process leads a session
+ * that holds nothing but the machine. Never fails; cpu_share_describe says what was had. */
+void cpu_share_open(struct cpu_share *s, const char *name, unsigned weight, unsigned cap,
+                    bool alone);
 /** In a vCPU task, before it has done anything. */
 void cpu_share_enter(const void *share);
 /** After the tasks have gone: remove the group. */

@@ -1,10 +1,10 @@
-/* The monitor process: one loop over standard input and output, the console, signals and the control
- * socket.
+/* The monitor process: one loop over standard input and output, the console, signals and the
+ * control socket.
  *
  * Signals are blocked and read from a signalfd. When the machine has ended, or must, a task has
- * GRACE_MS to leave by itself before it is killed. The monitor is the reaper of everything its tasks
- * leave. Once all is set up it jails itself (jail.h): what the loop does is done with the files that
- * are open by then.
+ * GRACE_MS to leave by itself before it is killed. The monitor is the reaper of everything its
+ * tasks leave. Once all is set up it jails itself (jail.h): what the loop does is done with the
+ * files that are open by then.
  */
 #include "host/linux/monitor_priv.h"
 
@@ -302,7 +302,8 @@ static nfds_t prepare(struct monitor *m, struct pollfd *fds, int *timeout)
     const struct monitor_config *cfg = &m->cfg;
     fds[POLL_SIGNALS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
     fds[POLL_EVENT] = (struct pollfd){.fd = m->event, .events = POLLIN};
-    fds[POLL_METER] = (struct pollfd){.fd = cfg->meter ? cfg->meter->answer_fd : -1, .events = POLLIN};
+    fds[POLL_METER] =
+        (struct pollfd){.fd = cfg->meter ? cfg->meter->answer_fd : -1, .events = POLLIN};
     fds[POLL_MESSAGES] = (struct pollfd){.fd = cfg->log ? cfg->messages_fd : -1, .events = POLLIN};
     *timeout = console_poll_fds(&m->console, fds + POLL_CONSOLE);
     if (!cfg->server) {

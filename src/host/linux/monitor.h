@@ -29,14 +29,14 @@ struct monitor_config {
 
     /* What others can do to the machine. All borrowed; NULL: nothing. */
     struct server *server;
-    struct vm_dir *dir;       /* where its state is written */
+    struct vm_dir *dir; /* where its state is written */
     struct cpu_share *share;
     struct cpu_meter *meter;
     /* A detached machine: output and messages go there, the standard streams are not used. */
     struct vm_log *log;
     int messages_fd; /* what is written to standard error comes out here; only with log */
-    /* Called once, when the vCPU tasks are set up and run; false: nobody wants the machine any more.
-     * May be NULL. */
+    /* Called once, when the vCPU tasks are set up and run; false: nobody wants the machine any
+     * more. May be NULL. */
     bool (*started)(void *ctx);
     void *started_ctx;
 };

@@ -8,7 +8,7 @@
 
 #include <json-c/json.h>
 
-#define PRESS_MS 500  /* to the second press of the power button */
+#define PRESS_MS 500 /* to the second press of the power button */
 #define STATS_MS 100 /* for fresh counters; a machine that is held gives none */
 
 /* ---- the machine's state ---- */

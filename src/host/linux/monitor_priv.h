@@ -1,5 +1,6 @@
-/* What the parts of the monitor share: monitor.c (life, the loop), monitor_tasks.c (its vCPU tasks),
- * monitor_control.c (what others ask of it). All run in the monitor's main thread. Not for others.
+/* What the parts of the monitor share: monitor.c (life, the loop), monitor_tasks.c (its vCPU
+ * tasks), monitor_control.c (what others ask of it). All run in the monitor's main thread. Not for
+ * others.
  */
 #ifndef HOST_LINUX_MONITOR_PRIV_H
 #define HOST_LINUX_MONITOR_PRIV_H
@@ -38,7 +39,7 @@ struct monitor {
     bool capping; /* the cap is ours to hold */
 
     /* the end */
-    bool decided;                  /* *result is final */
+    bool decided; /* *result is final */
     struct monitor_result *result;
     uint64_t stop_ms; /* when a machine that was asked to power off is ended; 0: it was not asked */
     unsigned stop_seconds; /* the time it was given */

@@ -1,5 +1,5 @@
-/* What a machine is, and what it has used, as JSON (docs/control.md). Reads only; of what lies in the
- * arena every byte may be the guest's. */
+/* What a machine is, and what it has used, as JSON (docs/control.md). Reads only; of what lies in
+ * the arena every byte may be the guest's. */
 #include "host/linux/monitor_priv.h"
 
 #include "host/host.h"
@@ -55,7 +55,8 @@ static struct json_object *counters(void)
     const char *const end = ARENA->stat_text + STAT_TEXT_MAX;
     struct json_object *o = json_object_new_object();
     unsigned count = 0;
-    for (const char *line = ARENA->stat_text; line < end && *line && count < COUNTERS_MAX; count++) {
+    for (const char *line = ARENA->stat_text; line < end && *line && count < COUNTERS_MAX;
+         count++) {
         char copy[COUNTER_NAME_MAX + 32]; /* the task can write while we read */
         size_t len = 0;
         while (line + len < end && line[len] != '\n' && line[len] && len < sizeof(copy)) {

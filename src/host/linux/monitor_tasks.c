@@ -1,8 +1,8 @@
 /* The monitor's vCPU tasks: starting, stopping, holding and burying them.
  *
- * Tasks lead process groups of their own, so that keys and job control reach only the monitor, and so
- * that one signal reaches a task with all its spaces. The process ids used here are those that fork
- * returned; what stands in the arena may be anybody's.
+ * Tasks lead process groups of their own, so that keys and job control reach only the monitor, and
+ * so that one signal reaches a task with all its spaces. The process ids used here are those that
+ * fork returned; what stands in the arena may be anybody's.
  */
 #include "host/linux/monitor_priv.h"
 

@@ -59,7 +59,7 @@ struct space {
     uint32_t fp_off;    /* of its XSAVE image, of fp_len bytes */
     uint32_t fp_len;
     uint32_t cpuid_seen; /* space_host.cpuid_version when ctl.cpuid was filled */
-    bool emptying; /* in the pool: a gate command that empties it is under way */
+    bool emptying;       /* in the pool: a gate command that empties it is under way */
 
     enum space_place place;
     int place_cpu;   /* the task's CPU when place was made so */

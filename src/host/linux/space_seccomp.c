@@ -1,5 +1,5 @@
-/* The system call filters of a space, one on top of the other; of their verdicts the kernel takes the
- * stricter one (seccomp(2): kill, trap, error, ..., allow).
+/* The system call filters of a space, one on top of the other; of their verdicts the kernel takes
+ * the stricter one (seccomp(2): kill, trap, error, ..., allow).
  *
  * The space's own: nothing but the stub's own calls, each at its one place. It sees the address
  * after the system call instruction. A call from outside the stub is an event (SIGSYS); a call from
@@ -238,7 +238,7 @@ static void birth_calls(struct builder *b, const struct space_zygote_facts *f)
 {
     unsigned call = section_open(b, SYS_clone);
     demand_whole(b, 0, SPACE_CHILD_FLAGS);
-    demand_whole(b, 2, f->secret[0]); /* where the kernel would write process ids, with other flags */
+    demand_whole(b, 2, f->secret[0]); /* arguments that other flags would give a meaning */
     demand_whole(b, 3, f->secret[1]);
     section_close(b, call);
 

@@ -5,9 +5,9 @@
  * a script of system calls that the task wrote into its slot (space_script.c), then it stops in a
  * first event, its birth. No guest page is mapped until then.
  *
- * The task may be taken over by its guest later. Then the scripts are the guest's, and so is all that a
- * child does: it must be no way out of the task's jail. Hence, before the zygote's first instruction
- * that the task could have a say in:
+ * The task may be taken over by its guest later. Then the scripts are the guest's, and so is all
+ * that a child does: it must be no way out of the task's jail. Hence, before the zygote's first
+ * instruction that the task could have a say in:
  *  - the filter (space_seccomp.c), which zygote and children have for good
  *  - the stub's page, the same in all, is sealed: nobody can write it
  *  - the secret without which the filter allows no fork. It is in the zygote's registers only, not
@@ -15,9 +15,10 @@
  *
  * Zygote and children are children of the vCPU task (CLONE_PARENT) and die with it. Their exit
  * signal is the kick signal, so that a task that waits for one wakes up. They share one table of
- * files: the RAM, the slots, the gates. They stay in the task's process group: one signal holds all.
- * Each space has a token of its own: one that leaks ends with
- * its process. It costs a filter per space; the pool makes that rare.
+ * files: the RAM, the slots, the gates. They stay in the task's process group and session: one
+ * signal holds all, and the host's scheduler takes them for one (autogroups), which makes the
+ * handoff cheaper. Each space has a token of its own: one that leaks ends with its process. It
+ * costs a filter per space; the pool makes that rare.
  *
  * State: struct space_host's slots and zygote. Runs in the vCPU task, zygote_main in the new
  * process.
@@ -235,8 +236,8 @@ static void filter_install(const struct space_host *h, uint64_t secret[2])
     must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program));
 }
 
-/** Go on in the stub, as it wants its registers. Nothing else of the secret stays in any: children have
- * them all. Memory goes by the script. */
+/** Go on in the stub, as it wants its registers. Nothing else of the secret stays in any: children
+ * have them all. Memory goes by the script. */
 static NORETURN void stub_enter(uint64_t at, pid_t task, const uint64_t secret[2])
 {
     static const uint32_t fresh[144] __attribute__((aligned(64))) = {[6] = 0x1f80}; /* MXCSR */
@@ -274,7 +275,7 @@ static NORETURN void zygote_main(const struct space_host *h, int code_fd, pid_t 
     if (getppid() != task) {
         zygote_fail();
     }
-    signals_set(h); /* in the task's process group it stays, with all spaces: one signal holds them */
+    signals_set(h);
     must(setrlimit(RLIMIT_CORE, &no_core));
     must(prctl(PR_SET_DUMPABLE, 0));
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));

@@ -16,7 +16,7 @@ struct terminal {
     int fd;
     bool raw; /* in raw mode now */
     struct termios saved, raw_mode;
-    pid_t guard; /* 0: none */
+    pid_t guard;  /* 0: none */
     int guard_fd; /* its pidfd: a jailed monitor may signal nobody by number */
 };
 

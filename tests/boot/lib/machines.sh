@@ -11,10 +11,11 @@ machine_pid() { # NAME
 
 end_machines() {
     local pid
-    for pid in $(cat "$XDG_RUNTIME_DIR"/ring3/*/pid 2>/dev/null); do
-        grep -qa ring3 "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid"
+    exec 2>/dev/null # the shell's own words about who was killed
+    [ ${#helpers[@]} -eq 0 ] || kill "${helpers[@]}"
+    for pid in $(cat "$XDG_RUNTIME_DIR"/ring3/*/pid); do
+        grep -qa ring3 "/proc/$pid/cmdline" && kill -9 "$pid"
     done
-    [ ${#helpers[@]} -eq 0 ] || kill "${helpers[@]}" 2>/dev/null
     wait
 }
 trap 'end_machines; rm -rf "$scratch"' EXIT
@@ -39,6 +40,18 @@ serve() {
 # The address that stands for the host in the default guest, as a shell command there.
 # shellcheck disable=SC2034
 gateway='$(ip route | sed -n "s/^default via \([^ ]*\).*/\1/p")'
+
+is_running() { # NAME
+    "$RING3" inspect "$1" 2>/dev/null | grep -q '"state": *"running"'
+}
+
+wait_for_end() { # NAME
+    local start=$SECONDS
+    while is_running "$1" && [ $((SECONDS - start)) -lt 60 ]; do
+        sleep 0.3
+    done
+    ! is_running "$1" || fail "$1: still runs after 60 s; it says: $("$RING3" logs "$1" 2>&1 | tail -n 15)"
+}
 
 stop_machine() { # NAME
     run "$RING3" stop "$1"
