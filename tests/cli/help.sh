@@ -2,7 +2,7 @@
 # Help, version, --dry-run.
 . tests/lib.sh
 
-verbs='run ps console logs stop kill pause resume stats inspect rm image doctor version help'
+verbs='run ps console logs stop kill pause resume stats inspect rm image switch doctor version help'
 
 run "$RING3" --version
 expect_status 0 version

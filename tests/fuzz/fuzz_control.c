@@ -1,8 +1,8 @@
 /* The control socket against clients that send anything, in any pieces.
  *
- * The input is a list of steps for three clients: connect, send bytes, stop sending, leave, read; and
- * for the owner: say something on the console, answer what was asked, stop serving and serve again.
- * Nothing may crash, and the server must come to rest.
+ * The input is a list of steps for three clients: connect, send bytes, stop sending, leave, read;
+ * and for the owner: say something on the console, answer what was asked, stop serving and serve
+ * again. Nothing may crash, and the server must come to rest.
  */
 #include "control/server.h"
 

@@ -56,7 +56,7 @@ _ring3_image() {
 
 _ring3() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='run ps console logs stop kill pause resume stats inspect rm image doctor version help'
+    local verbs='run ps console logs stop kill pause resume stats inspect rm image switch doctor version help'
     local alive='starting running paused stopping' options states=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then

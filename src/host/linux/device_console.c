@@ -3,6 +3,7 @@
  */
 #include "dev/virtio/console.h"
 #include "host/linux/device_console.h"
+#include "host/linux/host_error.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -104,7 +105,7 @@ int device_console_create(struct device *dev, const struct device_place *at, str
     dev->impl = h;
     int failed = io_thread_create(&h->thread, &h->console.device, "console");
     if (failed) {
-        fmt_line(err->text, sizeof(err->text), "no console device: %s", strerror(-failed));
+        fmt_line(err->text, sizeof(err->text), "no console device: %s", host_error(-failed));
         hvc_destroy(dev);
         return -1;
     }

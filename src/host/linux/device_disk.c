@@ -2,6 +2,7 @@
 #include "block/guest_disk.h"
 #include "host/host.h"
 #include "host/linux/devices.h"
+#include "host/linux/host_error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +68,7 @@ int device_disk_create(struct device *dev, const struct device_place *at, const 
     virtio_blk_init(&d->blk, at->regs, at->ram, at->slot, 1, &guest);
     int failed = io_thread_create(&d->thread, &d->blk.device, "disk");
     if (failed) {
-        fmt_line(err->text, sizeof(err->text), "-d %s: no thread for it: %s", arg, strerror(-failed));
+        fmt_line(err->text, sizeof(err->text), "-d %s: no thread for it: %s", arg, host_error(-failed));
         block_close(d->block);
         free(d);
         return -1;

@@ -3,6 +3,7 @@
 #include "dev/virtio/rng.h"
 #include "host/linux/device_console.h"
 #include "host/linux/devices.h"
+#include "host/linux/host_error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static int finish(struct device *dev, struct virtio_device *virtio, const char *
 {
     int failed = io_thread_create(&dev->thread, virtio, name);
     if (failed) {
-        fmt_line(err->text, sizeof(err->text), "no thread for the %s device: %s", name, strerror(-failed));
+        fmt_line(err->text, sizeof(err->text), "no thread for the %s device: %s", name, host_error(-failed));
         free(dev->impl);
         return -1;
     }

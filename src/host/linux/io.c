@@ -59,7 +59,7 @@ static int bell_create(void)
         return -errno;
     }
     int bell = fcntl(fd, F_DUPFD_CLOEXEC, IO_BELL_FIRST);
-    int err = bell < 0 ? -errno : 0;
+    int err = bell >= 0 ? 0 : errno == EINVAL ? -EMFILE : -errno; /* EINVAL: beyond ulimit -n */
     close(fd);
     if (bell > (int)IO_BELL_LAST) {
         close(bell);

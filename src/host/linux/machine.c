@@ -6,6 +6,7 @@
 #include "dev/power.h"
 #include "host/host.h"
 #include "host/linux/arena.h"
+#include "host/linux/host_error.h"
 #include "irq/ioapic.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ static int open_file(const char *path, const char *what, struct stat *st, struct
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, st) != 0) {
         fmt_line(err->text, sizeof(err->text), "cannot read the %s %s: %s", what, path,
-                 strerror(errno));
+                 errno == EMFILE ? host_error(errno) : strerror(errno));
         return -1;
     }
     if (!S_ISREG(st->st_mode)) {

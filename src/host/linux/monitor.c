@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -46,6 +47,16 @@ static int build(struct monitor *m, const struct tsc_point *started, struct boot
     return 0;
 }
 
+/* Devices need bells with high numbers (io.h): take what the user may have anyway. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur <= IO_BELL_LAST) {
+        files.rlim_cur = files.rlim_max > IO_BELL_LAST ? IO_BELL_LAST + 1 : files.rlim_max;
+        (void)!setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct boot_error *err)
 {
     struct tsc_point started = tsc_start();
@@ -58,6 +69,7 @@ int monitor_open(struct monitor **out, const struct monitor_config *cfg, struct 
         free(m);
         return -1;
     }
+    raise_file_limit();
     m->cfg = *cfg;
     ARENA->log_level = cfg->log_level;
     ARENA->want_stat = cfg->stat;
@@ -340,6 +352,13 @@ static void step(struct monitor *m, struct pollfd *fds)
     }
 }
 
+/* The host refused something that cannot be done without. */
+static void fail(struct monitor *m, const char *what, int error)
+{
+    monitor_decide(m, MONITOR_BROKEN, 0);
+    fmt_line(m->result->reason, sizeof(m->result->reason), "%s: %s", what, host_error(error));
+}
+
 /* Until all tasks have left. */
 static void loop(struct monitor *m)
 {
@@ -359,6 +378,8 @@ static void loop(struct monitor *m)
         }
         if (poll(fds, count, timeout) < 0) {
             if (errno != EINTR) {
+                /* EINVAL: more descriptors than a process may have */
+                fail(m, "the host lets the monitor wait for nothing", errno == EINVAL ? EMFILE : errno);
                 return;
             }
             continue;
@@ -433,9 +454,7 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
     open_console(m);
     int failed = start(m);
     if (failed) {
-        monitor_decide(m, MONITOR_BROKEN, 0);
-        fmt_line(result->reason, sizeof(result->reason), "the host gives no process: %s",
-                 host_error(-failed));
+        fail(m, "the host gives no process", -failed);
     } else {
         monitor_serve(m);
         loop(m);
