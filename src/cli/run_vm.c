@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/run.h"
 #include "control/vm_dir.h"
+#include "host/linux/host_error.h"
 #include "host/linux/launch.h"
 
 #include <errno.h>
@@ -240,7 +241,7 @@ int run_vm(struct run *r, int *signal)
     };
     status = launch_run(&launch, signal);
     if (status < 0) {
-        fprintf(stderr, "ring3 run: the host gives no process: %s\n", strerror(-status));
+        fprintf(stderr, "ring3 run: the host gives no process: %s\n", host_error(-status));
         status = CLI_BROKEN;
     }
     if (r->o->disk_count) {

@@ -23,6 +23,17 @@ type exit\r
 END
 expect_text out "mode raw" shell
 
+on_terminal resize "status 0" <<'END'
+expect ring3:~#
+type stty size\r
+expect 24 80
+size 40 100
+sleep 200
+type stty size\r
+expect 40 100
+type exit\r
+END
+
 on_terminal poweroff "status 0" <<'END'
 expect ring3:~#
 type poweroff\r

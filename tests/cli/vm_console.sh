@@ -20,6 +20,12 @@ expect ring3:~#
 modes
 type echo $((6*7))\r
 expect 42
+type stty size\r
+expect 24 80
+size 40 100
+sleep 200
+type stty size\r
+expect 40 100
 type \x01h
 expect Ctrl-A d
 type \x01d

@@ -6,6 +6,7 @@
  *                 sleep MS
  *                 size ROWS COLUMNS    the terminal is resized
  *                 signal NAME    INT TERM KILL TSTP CONT HUP to the program
+ *                 size ROWS COLUMNS    the terminal has this size now
  *                 modes          print "raw" or "cooked": the terminal's mode now
  *                 stopped        wait until the program has stopped, as a job
  *                 wait           for the program's end; prints "status N" or "signal N"
@@ -188,6 +189,11 @@ static bool step(struct session *s, char *line)
     }
     if (strcmp(line, "signal") == 0) {
         return kill(s->child, signal_number(arg)) == 0;
+    }
+    if (strcmp(line, "size") == 0) {
+        struct winsize size = {0};
+        return sscanf(arg, "%hu %hu", &size.ws_row, &size.ws_col) == 2 &&
+               ioctl(s->master, TIOCSWINSZ, &size) == 0;
     }
     if (strcmp(line, "modes") == 0) {
         print_mode(s);

@@ -460,6 +460,7 @@ static void test_init_to_the_boot_cpu_is_a_reset(void **state)
 {
     (void)state;
     static const enum engine_exit exits[] = {ENGINE_KICKED};
+    start_script(exits, 1, NULL);
     struct irq_msg init = {.dest = 0, .mode = 5};
     irq_deliver(vm, &init);
     vm_run_vcpu(vm, vm->vcpu[0]);

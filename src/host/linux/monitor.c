@@ -39,6 +39,9 @@ static int build(struct monitor *m, const struct tsc_point *started, struct boot
         devices_create(&cfg->devices, &ARENA->vm, &m->devices, err)) {
         return -1;
     }
+    for (unsigned i = 0; i < cfg->machine.cpus; i++) {
+        m->vcpu[i] = ARENA->vm.vcpu[i];
+    }
     if (cfg->trace_fd >= 0) {
         ARENA->trace.fd = cfg->trace_fd;
         ARENA->trace.start_ns = host_time_ns();
@@ -107,8 +110,7 @@ const struct machine_facts *monitor_facts(const struct monitor *m)
 
 const struct vcpu *monitor_vcpu(const struct monitor *m, unsigned index)
 {
-    (void)m;
-    return ARENA->vm.vcpu[index];
+    return m->vcpu[index];
 }
 
 const char *monitor_stat(const struct monitor *m)

@@ -30,11 +30,12 @@ struct monitor {
     uint64_t start_ns;
 
     /* tasks */
-    pid_t task[VM_MAX_CPUS]; /* 0: gone */
-    unsigned tasks;          /* running */
-    unsigned holds;          /* enum monitor_hold */
-    bool killing;            /* we sent SIGKILL: such a death is no crash */
-    bool started;            /* cfg.started was called */
+    pid_t task[VM_MAX_CPUS];              /* 0: gone */
+    const struct vcpu *vcpu[VM_MAX_CPUS]; /* a copy: those in the arena may lead anywhere */
+    unsigned tasks;                       /* running */
+    unsigned holds;                       /* enum monitor_hold */
+    bool killing;                         /* we sent SIGKILL: such a death is no crash */
+    bool started;                         /* cfg.started was called */
     struct cpu_cap cap;
     bool capping; /* the cap is ours to hold */
 

@@ -19,6 +19,12 @@ static void add_number(struct json_object *o, const char *name, uint64_t n)
     json_object_object_add(o, name, json_object_new_uint64(n));
 }
 
+/* The first word of a text: a kernel's version says much after it. */
+static void add_word(struct json_object *o, const char *name, const char *text)
+{
+    json_object_object_add(o, name, json_object_new_string_len(text, (int)strcspn(text, " ")));
+}
+
 static void add_string(struct json_object *o, const char *name, const char *text)
 {
     json_object_object_add(o, name, json_object_new_string(text));
@@ -167,7 +173,7 @@ struct json_object *monitor_inspect(const struct monitor *m)
     }
     add_string(o, "engine", m->cfg.machine.engine->name);
     if (m->facts.kernel.kind == KERNEL_BZIMAGE) {
-        add_string(o, "kernel_version", m->facts.kernel.version);
+        add_word(o, "kernel_version", m->facts.kernel.version);
     }
     add_string(o, "console", console_name(m->cfg.console));
     add_number(o, "watchers", server_watchers(m->cfg.server));

@@ -1,0 +1,60 @@
+# --net switch=NAME: files and iperf3 between two machines, while others on the same switch come to a bad end.
+. tests/lib.sh
+. tests/boot/lib/machines.sh
+. tests/boot/lib/net.sh
+command -v passt >/dev/null || { echo "no passt here, by which the machines get iperf3"; exit 77; }
+pack_program iperf3 || { echo "no iperf3 here"; exit 77; }
+serve "$scratch/www"
+
+# card ADDRESS: the first card is the switch's, the second fetches what is needed.
+card() { echo "ip addr add $1/24 dev eth0; $(fetch_program iperf3 "$gateway:$served")"; }
+
+"$RING3" run --name left --net switch=lan --net user -- sh -c "$(card 10.5.0.1)
+    head -c 20000000 /dev/urandom >/data; md5sum </data; httpd -p 80 -h /; iperf3 -s >/dev/null; sleep 100" \
+    </dev/null >"$scratch/left" 2>&1 &
+wait_for "$scratch/left" "  -" 60
+sum=$(cut -d' ' -f1 "$scratch/left")
+
+# The others: a kernel that panics, a processor that shuts down, a monitor that is killed. Each says something first.
+"$RING3" run --name panics --net switch=lan -- sh -c 'ip addr add 10.5.0.11/24 dev eth0; ping -c 1 10.5.0.1 >/dev/null
+    sleep 3; echo c >/proc/sysrq-trigger; sleep 60' </dev/null >"$scratch/panics" 2>&1 &
+"$RING3" run --name killed --net switch=lan -- sh -c 'ip addr add 10.5.0.12/24 dev eth0
+    ping -c 1 10.5.0.1 >/dev/null && echo there; sleep 60' </dev/null >"$scratch/killed" 2>&1 &
+(wait_for "$scratch/killed" there 30 && sleep 3 && kill -9 "$(machine_pid killed)") &
+
+run "$RING3" run --name right --net switch=lan --net user -- sh -c "$(card 10.5.0.2)
+    for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - http://10.5.0.1/data | md5sum || exit 1; sleep 0.3; done
+    iperf3 -c 10.5.0.1 -t 3 --json >/tcp && iperf3 -R -c 10.5.0.1 -t 3 --json >/reverse || exit 2
+    iperf3 -u -b 20M -c 10.5.0.1 -t 2 --json >/udp || exit 3
+    cat /tcp; echo =; cat /reverse; echo =; cat /udp" </dev/null
+expect_status 0 "traffic between two machines"
+[ "$(grep -c "^$sum  -$" "$scratch/out")" -eq 10 ] || fail "not ten sound copies of the file"
+awk -v dir="$scratch" 'BEGIN { RS = "\n=\n" } { print >(dir "/iperf" NR) }' <(sed 1,10d "$scratch/out")
+for n in 1 2; do
+    speed=$(iperf_speed "$scratch/iperf$n")
+    echo "iperf3 $n: $speed bytes a second"
+    [ "${speed:-0}" -gt 10000000 ] || fail "iperf3: only ${speed:-0} bytes a second"
+done
+
+# What the switch knows; it is there until the last machine has left it.
+run "$RING3" switch lan
+expect_text out left "the switch's ports"
+expect_lines out 2 "the switch's ports" # the head, and left: the others are gone
+run "$RING3" run --name left2 --net switch=lan,mac="$(awk '/left/ { print $3 }' "$scratch/out")" </dev/null
+expect_status 2 "a mac that is taken"
+expect_text err "machine 'left' is on it with the same mac" "a mac that is taken"
+kill -9 "$(machine_pid left)"
+sleep 5
+[ -z "$(ls "$XDG_RUNTIME_DIR/ring3/.switches")" ] || fail "the switch is still there"
+
+# 4 MB a second, from the one that may no more.
+"$RING3" run --name slow --net switch=lan,bps=4M -- sh -c 'ip addr add 10.5.0.1/24 dev eth0
+    head -c 12000000 /dev/zero >/data; httpd -p 80 -h /; sleep 60' </dev/null >/dev/null 2>&1 &
+run "$RING3" run --net switch=lan -- sh -c 'ip addr add 10.5.0.2/24 dev eth0
+    now() { read -r t _ </proc/uptime; echo ${t%.*}${t#*.}; }
+    until wget -q -O - http://10.5.0.1/passwd 2>/dev/null || ping -c 1 10.5.0.1 >/dev/null; do sleep 0.1; done; sleep 0.5
+    a=$(now); wget -q -O /dev/null http://10.5.0.1/data; b=$(now); echo $((b - a))' </dev/null
+hundredths=$(cat "$scratch/out")
+[ "$hundredths" -ge 260 ] && [ "$hundredths" -le 350 ] || fail "12 MB at 4 MB a second took $hundredths hundredths"
+
+finish
