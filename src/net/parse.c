@@ -95,7 +95,7 @@ static int parse_mac(const char *arg, struct word value, struct net_config *c,
     for (size_t i = 0; sound && i < 6; i++) {
         int high = hex_digit(value.at[3 * i]), low = hex_digit(value.at[3 * i + 1]);
         sound = high >= 0 && low >= 0 && (i == 5 || value.at[3 * i + 2] == ':');
-        c->mac[i] = (uint8_t)(high << 4 | low);
+        c->mac[i] = sound ? (uint8_t)(high << 4 | low) : 0;
     }
     if (!sound) {
         return FAIL(err, "--net %s: a mac is six bytes in hexadecimal, as in 52:33:00:00:00:01",

@@ -29,7 +29,7 @@ sum=$(sum_of "$scratch/www/data")
 helpers+=($!)
 iperf3 -s -B 10.6.0.1 >/dev/null 2>&1 &
 helpers+=($!)
-run "$RING3" run --name tapped --net tap=t0 -- sh -c "ip addr flush dev eth0; ip addr add 10.6.0.2/24 dev eth0
+run "$RING3" run --name tapped --net tap=t0 -- sh -c "killall udhcpc; ip addr flush dev eth0; ip addr add 10.6.0.2/24 dev eth0
     cat /sys/class/net/eth0/mtu; ping -c 1 10.6.0.1 >/dev/null && echo ping
     wget -q -O - http://10.6.0.1:8080/data | md5sum
     $(fetch_program iperf3 10.6.0.1:8080)
@@ -45,7 +45,7 @@ for n in 1 2; do
 done
 
 # Two cannot have it; and one that is made for a machine goes with it.
-"$RING3" run --name first --net tap=t0 -- sh -c "ip addr add 10.6.0.2/24 dev eth0; sleep 60" </dev/null >/dev/null 2>&1 &
+"$RING3" run --name first --net tap=t0 -- sh -c "killall udhcpc; ip addr add 10.6.0.2/24 dev eth0; sleep 60" </dev/null >/dev/null 2>&1 &
 for ((i = 0; i < 100; i++)); do
     ! ping -c 1 -W 1 10.6.0.2 >/dev/null 2>&1 || break
     sleep 0.1
