@@ -22,17 +22,17 @@ refused 2 "no such engine" --engine qemu
 refused 2 "did you mean --detach" --detatch
 
 # no directory can be made: an error for a machine with a name, nothing for another
-blocked() { env XDG_RUNTIME_DIR="$scratch/none" unshare -m sh -c '
+blocked=(env XDG_RUNTIME_DIR="$scratch/none" unshare -m sh -c '
     mount -t tmpfs -o size=4k,mode=755 none /run && mount -o remount,ro /run &&
-    mount -t tmpfs -o size=4k,mode=1777 none /tmp && mount -o remount,ro /tmp && exec "$@"' sh "$@"; }
-if [ "$(id -u)" = 0 ] && blocked true 2>/dev/null && [[ $RING3 != /tmp/* ]]; then
-    run blocked "$RING3" run -- echo hello </dev/null
+    mount -t tmpfs -o size=4k,mode=1777 none /tmp && mount -o remount,ro /tmp && exec "$@"' sh)
+if [ "$(id -u)" = 0 ] && "${blocked[@]}" true 2>/dev/null && [[ $RING3 != /tmp/* ]]; then
+    run "${blocked[@]}" "$RING3" run -- echo hello </dev/null
     expect_status 0 "no directory, no name"
     expect_exactly out 'hello\n' "no directory, no name"
     expect_exactly err '' "no directory, no name"
     for option in --detach "--name x"; do
         # shellcheck disable=SC2086
-        run blocked "$RING3" run $option -- true </dev/null
+        run "${blocked[@]}" "$RING3" run $option -- true </dev/null
         expect_status 2 "no directory, $option"
         expect_text err "XDG_RUNTIME_DIR" "no directory, $option"
         expect_lines err 1 "no directory, $option"
