@@ -24,33 +24,28 @@ static int add_live(const struct vms *v, const struct vm_entry *e, struct json_o
     return 0;
 }
 
+/* Append what is known about one machine to the list. */
+static int describe(const struct vms *v, const struct vm_entry *e, void *ctx)
+{
+    struct json_object *list = ctx, *o = vms_json(v, e);
+    char path[sizeof(v->base.path) + VM_NAME_MAX + 2];
+    snprintf(path, sizeof(path), "%s/%s", v->base.path, e->name);
+    json_object_object_add(o, "directory", json_object_new_string(path));
+    int status = vm_alive(e) ? add_live(v, e, o) : 0;
+    json_object_array_add(list, o);
+    return status;
+}
+
 int inspect_main(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = args_parse(argc, argv, options, &a);
+    int status = vms_begin(argc, argv, options, &a, &v);
     if (status >= 0) {
         return status;
     }
-    status = args_words(&a, 1, (size_t)argc, "the name of a machine");
-    if (status) {
-        return status;
-    }
     struct json_object *list = json_object_new_array();
-    status = vms_open(&v, a.verb);
-    for (size_t i = 0; v.list && i < a.count; i++) {
-        const struct vm_entry *e = vms_find(&v, a.words[i]);
-        int one = e ? 0 : CLI_USAGE;
-        if (e) {
-            char path[sizeof(v.base.path) + VM_NAME_MAX + 2];
-            struct json_object *o = vms_json(&v, e);
-            snprintf(path, sizeof(path), "%s/%s", v.base.path, e->name);
-            json_object_object_add(o, "directory", json_object_new_string(path));
-            one = vm_alive(e) ? add_live(&v, e, o) : 0;
-            json_object_array_add(list, o);
-        }
-        status = status ? status : one;
-    }
+    status = vms_each(&v, a.words, a.count, describe, list);
     if (json_object_array_length(list)) {
         vms_print_json(list);
     } else {

@@ -14,18 +14,11 @@ static int tell_all(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = args_parse(argc, argv, options, &a);
+    int status = vms_begin(argc, argv, options, &a, &v);
     if (status >= 0) {
         return status;
     }
-    status = args_words(&a, 1, (size_t)argc, "the name of a machine");
-    if (status) {
-        return status;
-    }
-    status = vms_open(&v, a.verb);
-    if (!status) { /* the request is named as the verb */
-        status = vms_each_alive(&v, a.words, a.count, tell, argv[0]);
-    }
+    status = vms_each_alive(&v, a.words, a.count, tell, argv[0]); /* the request is named as the verb */
     vms_close(&v);
     return status;
 }

@@ -13,10 +13,11 @@ static const struct args_option options[] = {
     {0},
 };
 
-static int remove_one(const struct vms *v, const struct vm_entry *e, bool force)
+static int remove_one(const struct vms *v, const struct vm_entry *e, void *ctx)
 {
+    const bool *force = ctx;
     char what[128];
-    if (vm_alive(e) && force) {
+    if (vm_alive(e) && *force) {
         int status = kill_machine(v, e);
         if (status) {
             return status;
@@ -40,20 +41,12 @@ int rm_main(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = args_parse(argc, argv, options, &a);
+    int status = vms_begin(argc, argv, options, &a, &v);
     if (status >= 0) {
         return status;
     }
-    status = args_words(&a, 1, (size_t)argc, "the name of a machine");
-    if (status) {
-        return status;
-    }
-    status = vms_open(&v, a.verb);
-    for (size_t i = 0; v.list && i < a.count; i++) {
-        const struct vm_entry *e = vms_find(&v, a.words[i]);
-        int one = e ? remove_one(&v, e, a.value[FORCE] != NULL) : CLI_USAGE;
-        status = status ? status : one;
-    }
+    bool force = a.value[FORCE] != NULL;
+    status = vms_each(&v, a.words, a.count, remove_one, &force);
     vms_close(&v);
     return status;
 }

@@ -35,6 +35,25 @@ void vms_close(struct vms *v)
     vm_base_close(&v->base);
 }
 
+int vms_begin(int argc, char **argv, const struct args_option *options, struct args *a,
+              struct vms *v)
+{
+    int status = args_parse(argc, argv, options, a);
+    if (status >= 0) {
+        return status;
+    }
+    status = args_words(a, 1, (size_t)argc, "the name of a machine");
+    if (status) {
+        return status;
+    }
+    status = vms_open(v, a->verb);
+    if (status) {
+        vms_close(v);
+        return status;
+    }
+    return -1;
+}
+
 static void no_such(const struct vms *v, const char *word)
 {
     const char **names = calloc(v->count + 1, sizeof(*names));
@@ -90,19 +109,33 @@ const struct vm_entry *vms_find_alive(const struct vms *v, const char *word, int
     return e;
 }
 
-int vms_each_alive(const struct vms *v, char *const *words, size_t count,
-                   int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx)
+/* Of the words' machines; alive: only if they are. */
+static int each(const struct vms *v, char *const *words, size_t count, bool alive,
+                int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx)
 {
     int first = 0;
     for (size_t i = 0; i < count; i++) {
-        int status;
-        const struct vm_entry *e = vms_find_alive(v, words[i], &status);
+        int status = CLI_USAGE;
+        const struct vm_entry *e =
+            alive ? vms_find_alive(v, words[i], &status) : vms_find(v, words[i]);
         if (e) {
             status = fn(v, e, ctx);
         }
         first = first ? first : status;
     }
     return first;
+}
+
+int vms_each(const struct vms *v, char *const *words, size_t count,
+             int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx)
+{
+    return each(v, words, count, false, fn, ctx);
+}
+
+int vms_each_alive(const struct vms *v, char *const *words, size_t count,
+                   int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx)
+{
+    return each(v, words, count, true, fn, ctx);
 }
 
 /* ---- asking ---- */

@@ -2,6 +2,7 @@
 #ifndef CLI_VMS_H
 #define CLI_VMS_H
 
+#include "cli/args.h"
 #include "control/vm_dir.h"
 
 #include <stdio.h>
@@ -21,13 +22,20 @@ struct vms {
 /** All machines there are now. 0; else CLI_BROKEN, said. To be closed either way. */
 int vms_open(struct vms *v, const char *verb) MUST_CHECK;
 void vms_close(struct vms *v);
+/** The beginning of a verb whose words are names of machines, one at least: the command line, and
+ * all machines there are.
+ * Returns -1 to go on, with v to be closed; else the exit status: all is said, and v closed. */
+int vms_begin(int argc, char **argv, const struct args_option *options, struct args *a,
+              struct vms *v) MUST_CHECK;
 /** The machine of that name, or the only one whose name begins so; NULL, and said. */
 const struct vm_entry *vms_find(const struct vms *v, const char *word);
 /** The same, but it must be alive: else *status is CLI_USAGE (no such) or CLI_FAILED. */
 const struct vm_entry *vms_find_alive(const struct vms *v, const char *word, int *status);
 
-/** Call fn for each word's machine, which is alive; goes on after failures. The first status that
- * is not 0. */
+/** Call fn for each word's machine; goes on after failures. The first status that is not 0. */
+int vms_each(const struct vms *v, char *const *words, size_t count,
+             int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx);
+/** The same, but each must be alive. */
 int vms_each_alive(const struct vms *v, char *const *words, size_t count,
                    int (*fn)(const struct vms *v, const struct vm_entry *e, void *ctx), void *ctx);
 /** Send a request without members and drop its answer. 0; else CLI_FAILED, said. */
