@@ -27,6 +27,7 @@
 #include <linux/kvm.h>
 
 #include "base/types.h"
+#include "host/linux/namespaces.h"
 
 #define ARCH_CPUID_SET 0x1012
 #define MAPS_WANTED 65530
@@ -460,10 +461,12 @@ static int try_userns(void)
 static void check_policies(struct doctor_report *r)
 {
     long yama = read_number("/proc/sys/kernel/yama/ptrace_scope");
-    char thp[32], shmem[32];
+    char thp[32], shmem[32], names[64];
 
     add(r, "user namespaces", CHECK_INFO, "%s",
-        doctor_in_child(try_userns) == 0 ? "available (not needed)" : "not available (not needed)");
+        doctor_in_child(try_userns) == 0 ? "available" : "not available: passt (--net user) needs them");
+    namespaces_describe(namespaces_try(), names, sizeof(names));
+    add(r, "isolation", CHECK_INFO, "seccomp; namespaces: %s", *names ? names : "none allowed here");
     if (yama < 0)
         add(r, "yama", CHECK_INFO, "not active");
     else

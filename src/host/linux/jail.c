@@ -1,8 +1,8 @@
 /* Implementation of jail.h.
  *
  * A guest address in the window's margins can alias the task's own memory (docs/limits.md), so a hostile guest kernel may come to run code of
- * its own here. It then finds a process without privileges that can make these calls and no others. What stays possible: signals to processes of
- * the same user (kill and pidfd_open take any pid); as root, the user is nobody.
+ * its own here. It then finds a process without privileges that can make these calls and no others. kill and pidfd_open take any pid: where the task has no
+ * process ids of its own (namespaces.h), they reach processes of the same user; as root, the user is nobody.
  * State: none but the kernel's. Called in the vCPU task, once.
  */
 #include "host/linux/jail.h"
@@ -23,23 +23,27 @@
 
 int jail_drop_privileges(void)
 {
-    pid_t monitor = getppid();
     if (geteuid() == 0) {
         /* a container may map no other user: then capabilities are all there is to lose */
         bool done = setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0;
         (void)done;
     }
+    return jail_keep_capabilities(0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
+}
+
+int jail_keep_capabilities(uint64_t wanted)
+{
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[2];
-    memset(none, 0, sizeof(none));
-    if (syscall(SYS_capset, &head, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
+    struct __user_cap_data_struct set[2];
+    if (syscall(SYS_capget, &head, set)) {
         return -errno;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* changing the user has cleared it */
-    if (getppid() != monitor) {
-        _exit(0);
+    for (unsigned i = 0; i < 2; i++) {
+        set[i].permitted &= (uint32_t)(wanted >> (32 * i));
+        set[i].effective = set[i].permitted;
+        set[i].inheritable = 0;
     }
-    return 0;
+    return syscall(SYS_capset, &head, set) ? -errno : 0;
 }
 
 static const int plain_calls[] = {

@@ -15,8 +15,10 @@
 #include "host/linux/device_console.h"
 #include "host/linux/host_error.h"
 #include "host/linux/jail.h"
+#include "host/linux/namespaces.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,13 +424,17 @@ static void drain_output(struct monitor *m)
     }
 }
 
-/* Processes, threads, and then no more of either. 0 or -errno. */
+/* Namespaces, processes, threads, and then no more of any. 0 or -errno. */
 static int start(struct monitor *m)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     int failed = watch_signals(m);
     if (!failed) {
+        m->namespaces = namespaces_enter();
         failed = monitor_start_tasks(m);
+    }
+    if (!failed) { /* threads inherit it: before there are any */
+        failed = jail_keep_capabilities(1u << CAP_KILL);
     }
     if (!failed) {
         failed = devices_start(m->devices);

@@ -28,6 +28,7 @@ struct monitor {
     int signals; /* signalfd */
     int event;   /* eventfd that tasks write: console output, readiness, counters, the end */
     uint64_t start_ns;
+    unsigned namespaces; /* CLONE_NEW*: those that it or its tasks have of their own */
 
     /* tasks */
     pid_t task[VM_MAX_CPUS];              /* 0: gone */

@@ -4,6 +4,7 @@
 
 #include "host/host.h"
 #include "host/linux/arena.h"
+#include "host/linux/namespaces.h"
 
 #include <json-c/json.h>
 #include <string.h>
@@ -171,6 +172,8 @@ struct json_object *monitor_inspect(const struct monitor *m)
     for (unsigned i = 0; i < m->cfg.machine.cpus; i++) {
         json_object_array_add(tasks, json_object_new_int(m->task[i]));
     }
+    char namespaces[64];
+    namespaces_describe(m->namespaces, namespaces, sizeof(namespaces));
     add_string(o, "engine", m->cfg.machine.engine->name);
     if (m->facts.kernel.kind == KERNEL_BZIMAGE) {
         add_word(o, "kernel_version", m->facts.kernel.version);
@@ -180,6 +183,7 @@ struct json_object *monitor_inspect(const struct monitor *m)
     add_number(o, "uptime_ns", host_time_ns() - m->start_ns);
     add_number(o, "monitor", (uint64_t)getpid());
     json_object_object_add(o, "tasks", tasks);
+    add_string(o, "namespaces", namespaces);
     json_object_object_add(o, "memory", memory(m));
     json_object_object_add(o, "devices", device_list(m, false));
     return o;

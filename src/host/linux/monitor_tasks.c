@@ -9,6 +9,7 @@
 #include "host/linux/arena.h"
 #include "host/linux/task.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,11 +17,17 @@
 
 int monitor_start_tasks(struct monitor *m)
 {
+    struct task_birth birth = {
+        .enter = m->cfg.share ? cpu_share_enter : NULL,
+        .ctx = m->cfg.share,
+        .own_pids = m->cfg.machine.cpus == 1,
+    };
     for (unsigned i = 0; i < m->cfg.machine.cpus; i++) {
-        pid_t task = task_start(i, m->cfg.share ? cpu_share_enter : NULL, m->cfg.share);
+        pid_t task = task_start(i, &birth);
         if (task < 0) {
             return (int)task;
         }
+        m->namespaces |= birth.own_pids ? CLONE_NEWPID : 0;
         m->task[i] = task;
         m->tasks++;
         if (m->cfg.meter) {

@@ -15,11 +15,13 @@
 #include "host/linux/host_error.h"
 #include "host/linux/io.h"
 #include "host/linux/jail.h"
+#include "host/linux/namespaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <malloc.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -42,6 +44,8 @@ _Static_assert(TASK_KICK_SIGNAL == SIGUSR2, "the number in the header");
  * in_task, and no descriptors. */
 static int task_fds[VM_MAX_CPUS];
 static bool in_task;
+/* A task that is being set up: a descriptor of the monitor, whose number it may not see. */
+static int monitor_fd = -1;
 
 static struct task_shared *task_of(const struct vcpu *v)
 {
@@ -77,6 +81,9 @@ NORETURN void host_panic(const char *line)
     len = len < PANIC_MAX - 1 ? len : PANIC_MAX - 1;
     memcpy(ARENA->panic, line, len);
     ARENA->panic[len] = '\0';
+    if (in_task) {
+        _exit(TASK_PANICKED); /* process 1 is deaf to a SIGABRT of its own */
+    }
     abort();
 }
 
@@ -364,7 +371,7 @@ NORETURN static void call_on_stack(void *top, void (*fn)(unsigned), unsigned ind
 /* Of the monitor's files only these stay: disks and connections are not the task's. 0 or -errno. */
 static int close_files(const struct vm *vm)
 {
-    const int keep[] = {STDERR_FILENO, ARENA->console_event, vm->trace ? ARENA->trace.fd : -1, vm->ram.fd};
+    const int keep[] = {STDERR_FILENO, ARENA->console_event, vm->trace ? ARENA->trace.fd : -1, vm->ram.fd, monitor_fd};
     unsigned next = STDERR_FILENO + 1;
     while (next < IO_BELL_FIRST) {
         unsigned end = IO_BELL_FIRST; /* the first to keep from `next` on */
@@ -379,6 +386,24 @@ static int close_files(const struct vm *vm)
         next = end + 1;
     }
     return syscall(SYS_close_range, IO_BELL_LAST + 1, ~0u, 0) ? -errno : 0;
+}
+
+/* Changing the user clears what this sets. */
+static void die_with_monitor(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct pollfd monitor = {.fd = monitor_fd, .events = POLLIN};
+    if (poll(&monitor, 1, 0) != 0) {
+        _exit(0); /* it died before the line above */
+    }
+}
+
+static int drop_privileges(void)
+{
+    int err = jail_drop_privileges();
+    die_with_monitor();
+    close(monitor_fd);
+    return err;
 }
 
 /* The last of set-up: no terminal, the jail. Standard error stays, for messages. */
@@ -408,7 +433,7 @@ NORETURN static void task_main(unsigned index)
     memset(task_fds, 0, sizeof(task_fds)); /* the next line closes them */
     int err = close_files(vm);
     if (!err) {
-        err = jail_drop_privileges();
+        err = drop_privileges();
     }
     if (!err) {
         err = timer_create(CLOCK_MONOTONIC, &ev, &timer) ? -errno : 0;
@@ -437,32 +462,27 @@ NORETURN static void task_main(unsigned index)
     _exit(0);
 }
 
-pid_t task_start(unsigned index, void (*enter)(const void *ctx), const void *ctx)
+/* In the monitor: know the task by a descriptor. */
+static int name_task(unsigned index, pid_t task)
 {
-    pid_t monitor = getpid();
-    pid_t task = fork();
-    if (task < 0) {
-        return -errno;
+    setpgid(task, task); /* in both, so that neither runs before it is done */
+    int fd = (int)syscall(SYS_pidfd_open, task, 0);
+    if (fd < 0) {
+        int err = -errno;
+        kill(task, SIGKILL);
+        waitpid(task, NULL, 0);
+        return err;
     }
-    if (task > 0) {
-        setpgid(task, task); /* in both, so that neither runs before it is done */
-        int fd = (int)syscall(SYS_pidfd_open, task, 0);
-        if (fd < 0) {
-            int err = -errno;
-            kill(task, SIGKILL);
-            waitpid(task, NULL, 0);
-            return err;
-        }
-        __atomic_store_n(&task_fds[index], fd, __ATOMIC_RELEASE);
-        return task;
-    }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != monitor) {
-        _exit(0); /* it died before the line above */
-    }
+    __atomic_store_n(&task_fds[index], fd, __ATOMIC_RELEASE);
+    return 0;
+}
+
+NORETURN static void begin(unsigned index, const struct task_birth *b)
+{
+    die_with_monitor();
     setpgid(0, 0);
-    if (enter) {
-        enter(ctx);
+    if (b->enter) {
+        b->enter(b->ctx);
     }
     reset_signals();
     /* The stack the process was born with lies where the engine maps the guest's memory. */
@@ -471,6 +491,22 @@ pid_t task_start(unsigned index, void (*enter)(const void *ctx), const void *ctx
         _exit(1);
     }
     call_on_stack(stack + STACK_SIZE, task_main, index);
+}
+
+pid_t task_start(unsigned index, struct task_birth *b)
+{
+    monitor_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (monitor_fd < 0) {
+        return -errno;
+    }
+    pid_t task = b->own_pids ? namespaces_fork(&b->own_pids) : fork();
+    if (task == 0) {
+        begin(index, b);
+    }
+    int err = task < 0 ? -errno : name_task(index, task);
+    close(monitor_fd);
+    monitor_fd = -1;
+    return err ? err : task;
 }
 
 void task_forget(unsigned index)
