@@ -45,7 +45,7 @@ bool virtq_init(struct virtq *q, const struct ram *ram, const struct virtio_queu
                 uint64_t features);
 /** The next chain, whose segments all lie in RAM. 1: *chain; 0: none there; -1: q->broken. */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
-/** Put back the chain popped last, as if it had not been. Once. */
+/** Put back the chain popped last, as if it had not been: called n times, the last n. */
 void virtq_unpop(struct virtq *q);
 /** Whether the driver has put something there that was not popped. */
 bool virtq_has_work(const struct virtq *q);
