@@ -12,6 +12,7 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/console_out.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/virtio_pci.h"
 #include "unit/fake_host.h"
@@ -58,8 +59,8 @@ struct bench {
         struct virtio_balloon balloon;
         struct virtio_blk blk;
     } u;
+    struct virtio_console_out out; /* the console's */
     uint64_t bar;
-    size_t room; /* console: what the terminal takes */
     uint8_t disk[DISK_SIZE];
     int disk_error;
     void (*timer)(void *arg);
@@ -90,16 +91,6 @@ static void check_vec(const struct io_vec *vec, unsigned n, uint64_t len)
     check(len == UINT64_MAX || sum <= len);
 }
 
-static size_t terminal_write(void *ctx, const uint8_t *bytes, size_t len)
-{
-    const struct io_vec vec = {.base = b.vm.ram.base + (bytes - b.vm.ram.base), .len = len};
-    (void)ctx;
-    check_vec(&vec, 1, UINT64_MAX);
-    size_t n = len < b.room ? len : b.room;
-    b.room -= n;
-    return n;
-}
-
 static void terminal_room(void *ctx)
 {
     (void)ctx;
@@ -112,12 +103,8 @@ static void console_event(struct stream *s)
     uint8_t what = stream8(s);
     switch (what & 3) {
     case 0: check(virtio_console_input(&b.u.console, bytes, what) <= what); break;
-    case 1:
-        b.room = what & 4 ? stream8(s) : 1u << 30;
-        virtio_console_drained(&b.u.console);
-        break;
-    case 2: virtio_console_resize(&b.u.console, stream16(s), stream16(s)); break;
-    default: b.room = what >> 2; break;
+    case 1: virtio_console_resize(&b.u.console, stream16(s), stream16(s)); break;
+    default: virtio_console_out_kick(&b.out); break;
     }
 }
 
@@ -208,7 +195,7 @@ static void nothing(struct stream *s)
 
 static void plug(uint8_t choice)
 {
-    const struct virtio_console_end end = {.write = terminal_write, .input_room = terminal_room};
+    const struct virtio_console_end end = {.input_room = terminal_room};
     const struct virtio_blk_timer timer = {.set = set_timer};
     const struct virtio_blk_disk disk = {
         .size = DISK_SIZE,
@@ -243,6 +230,10 @@ static void plug(uint8_t choice)
         break;
     }
     virtio_pci_init(&b.pci, &b.vm, &b.regs);
+    if (b.back_end == console_event) {
+        virtio_console_out_init(&b.out, &b.vm, &b.regs);
+        virtio_pci_serve(&b.pci, VIRTIO_CONSOLE_OUT, virtio_console_out_kick, &b.out);
+    }
     b.bar = bus_read(&b.vm.mmio, PCI_ECAM_BASE + (SLOT << 15) + 0x10, 4);
 }
 

@@ -1,4 +1,4 @@
-/* src/dev/virtio: rng.c, console.c, balloon.c. */
+/* src/dev/virtio: rng.c, console.c, console_out.c, balloon.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/console_out.h"
 #include "dev/virtio/rng.h"
 #include "fake_driver.h"
 #include "fake_host.h"
@@ -85,26 +86,14 @@ static void test_rng(void **state)
 
 /* ---- console ---- */
 
-/** The other end: a terminal with room for so many bytes. */
+/** Both halves, and who types. */
 static struct {
     struct virtio_console console;
-    char text[4096];
-    size_t used, room;
+    struct virtio_console_out out;
     unsigned input_room;
     const char *typed; /* to give in input_room; NULL: nothing */
     size_t typed_len;
 } term;
-
-static size_t term_write(void *ctx, const uint8_t *bytes, size_t n)
-{
-    (void)ctx;
-    n = n < term.room ? n : term.room;
-    size_t keep = n < sizeof(term.text) - term.used ? n : sizeof(term.text) - term.used;
-    memcpy(term.text + term.used, bytes, keep);
-    term.used += keep;
-    term.room -= n;
-    return n;
-}
 
 static void term_input_room(void *ctx)
 {
@@ -122,9 +111,11 @@ static void console_start(void)
 
 static void console_init(void)
 {
-    const struct virtio_console_end end = {.write = term_write, .input_room = term_input_room};
+    const struct virtio_console_end end = {.input_room = term_input_room};
     memset(&term, 0, sizeof(term));
     virtio_console_init(&term.console, &regs, &vm->ram, SLOT, &end, 80, 25);
+    regs.kick[VIRTIO_CONSOLE_OUT] = 3;
+    virtio_console_out_init(&term.out, vm, &regs);
 }
 
 static void say(uint64_t where, const char *text)
@@ -133,90 +124,93 @@ static void say(uint64_t where, const char *text)
     fake_queue_add(&drv[1], where, (uint32_t)strlen(text), 0, 0);
 }
 
+static void print(void)
+{
+    virtio_console_out_kick(&term.out);
+}
+
 static void test_console_output(void **state)
 {
     (void)state;
     console_init();
-    term.room = 1000;
-    say(DATA, "before ");
+    print(); /* no driver yet */
     console_start();
+    say(DATA, "before ");
     say(DATA + 100, "after");
-    virtio_device_kick(&term.console.device, 1);
-    assert_int_equal(term.used, 12);
-    assert_memory_equal(term.text, "before after", 12);
+    print();
+    assert_int_equal(fake.console_len, 12);
+    assert_memory_equal(fake.console, "before after", 12);
     assert_true(fake_queue_take(&drv[1], &head, &len));
     assert_true(fake_queue_take(&drv[1], &head, &len));
     assert_int_equal(len, 0);
-    assert_int_equal(term.console.device.stat.out_bytes, 12);
+    assert_int_equal(regs.served_ops, 2);
+    assert_int_equal(regs.served_bytes, 12);
+    assert_true(regs.interrupts & 1u << VIRTIO_CONSOLE_OUT);
+    assert_true(fake.flushes > 0); /* a prompt has no newline */
+    print();
+    assert_int_equal(fake.console_len, 12);
 }
 
-static void test_console_output_waits(void **state)
+/* The device hears of each driver's first output: it tells it its size again. */
+static void test_console_output_is_told(void **state)
 {
     (void)state;
     console_init();
     console_start();
-    /* one buffer of two pieces, blocked in each */
+    fake.bells[3] = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        say(DATA, "x");
+        print();
+    }
+    assert_int_equal(fake.bells[3], 1);
+    fake_driver_reset(&term.console.device);
+    fake_queue_init(&drv[1], &vm->ram, drv[1].desc_gpa, 16);
+    console_start();
+    say(DATA, "y");
+    print();
+    assert_int_equal(fake.bells[3], 2);
+}
+
+/* One buffer of two pieces; pieces outside RAM; a ring that is no ring. */
+static void test_console_output_pieces(void **state)
+{
+    (void)state;
+    console_init();
+    console_start();
     fake_queue_set(&drv[1], 0, DATA, 6, FAKE_NEXT, 1);
     fake_queue_set(&drv[1], 1, DATA + 0x100, 4, 0, 0);
     memcpy(at(DATA), "012345", 6);
     memcpy(at(DATA + 0x100), "6789", 4);
     fake_queue_offer(&drv[1], 0);
-    term.room = 3;
-    virtio_device_kick(&term.console.device, 1);
-    assert_int_equal(term.used, 3);
-    virtio_device_kick(&term.console.device, 1); /* a kick is no reason to try again */
-    assert_false(fake_queue_take(&drv[1], &head, &len));
-    term.room = 5;
-    virtio_console_drained(&term.console);
-    assert_int_equal(term.used, 8);
-    assert_false(fake_queue_take(&drv[1], &head, &len));
-    drv[1].next = 2;
-    say(DATA + 0x200, "next");
-    term.room = 100;
-    virtio_console_drained(&term.console);
-    assert_memory_equal(term.text, "0123456789next", 14);
+    print();
+    assert_memory_equal(fake.console, "0123456789", 10);
     assert_true(fake_queue_take(&drv[1], &head, &len));
-    assert_true(fake_queue_take(&drv[1], &head, &len));
-    assert_int_equal(virtio_device_again(&term.console.device), 0);
-    virtio_console_drained(&term.console); /* nothing to do */
-    assert_int_equal(term.used, 14);
+    fake_queue_set(&drv[1], 2, ~0ull - 100, 4096, 0, 0);
+    fake_queue_offer(&drv[1], 2);
+    regs.interrupts = 0;
+    print();
+    assert_int_equal(fake.console_len, 10);
+    assert_true(regs.broken);
+    assert_true(regs.interrupts & VIRTIO_INTERRUPT_CONFIG);
+    say(DATA, "never"); /* nothing more of this driver's */
+    print();
+    assert_int_equal(fake.console_len, 10);
 }
 
-static void test_console_much_output(void **state)
-{
-    (void)state;
-    console_init();
-    console_start();
-    term.room = ~(size_t)0;
-    fake_queue_add(&drv[1], DATA, 1 << 20, 0, 0);
-    virtio_device_kick(&term.console.device, 1);
-    unsigned rounds = 1;
-    assert_false(fake_queue_take(&drv[1], &head, &len)); /* in pieces, with other work between */
-    while (virtio_device_again(&term.console.device) != 0 && rounds < 1000) {
-        virtio_device_kick(&term.console.device, 1);
-        rounds++;
-    }
-    assert_true(rounds > 1 && rounds < 1000);
-    assert_true(fake_queue_take(&drv[1], &head, &len));
-    assert_int_equal(term.console.device.stat.out_bytes, 1 << 20);
-}
-
-static void test_console_reset_while_waiting(void **state)
+static void test_console_output_after_reset(void **state)
 {
     (void)state;
     console_init();
     console_start();
     say(DATA, "lost");
-    virtio_device_kick(&term.console.device, 1);
     fake_driver_reset(&term.console.device);
-    term.room = 100;
-    virtio_console_drained(&term.console);
-    assert_int_equal(term.used, 0);
+    print();
+    assert_int_equal(fake.console_len, 0);
     fake_queue_init(&drv[1], &vm->ram, drv[1].desc_gpa, 16);
     console_start();
     say(DATA, "kept");
-    virtio_device_kick(&term.console.device, 1);
-    assert_memory_equal(term.text, "kept", 4);
+    print();
+    assert_memory_equal(fake.console, "kept", 4);
 }
 
 static void test_console_input(void **state)
@@ -458,9 +452,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_rng),
         TEST(test_console_output),
-        TEST(test_console_output_waits),
-        TEST(test_console_much_output),
-        TEST(test_console_reset_while_waiting),
+        TEST(test_console_output_is_told),
+        TEST(test_console_output_pieces),
+        TEST(test_console_output_after_reset),
         TEST(test_console_input),
         TEST(test_console_size),
         TEST(test_balloon_inflates_in_runs),

@@ -5,65 +5,13 @@
 
 #define CONSOLE_SIZE (1ull << 0) /* VIRTIO_CONSOLE_F_SIZE */
 
-enum { QUEUE_IN, QUEUE_OUT, QUEUES };
-
-#define OUT_AT_ONCE 65536u /* bytes written for one kick */
-#define IN_TRIES 256u      /* buffers looked at for one call */
+#define IN_TRIES 256u /* buffers looked at for one call */
 
 /* The configuration space, §5.3.4. All fields are little-endian. */
 struct config {
     uint16_t cols, rows;
     uint32_t ports, emergency; /* not offered */
 };
-
-/* ---- output ---- */
-
-/* Write what is left of the chain in hand, up to *budget bytes. True: all of it is out. */
-static bool write_held(struct virtio_console *c, size_t *budget)
-{
-    struct io_vec vec[VIRTQ_SEGMENTS_MAX];
-    uint64_t left = c->out.out_len - c->out_done;
-    unsigned n = virtq_slice(&c->out, false, c->out_done, min_u64(left, *budget), vec);
-    for (unsigned i = 0; i < n; i++) {
-        size_t taken = c->end.write(c->end.ctx, vec[i].base, vec[i].len);
-        c->out_done += taken;
-        *budget -= taken;
-        virtio_count(&c->device.stat.out_bytes, taken);
-        if (taken < vec[i].len) {
-            c->blocked = true;
-            return false;
-        }
-    }
-    return c->out_done == c->out.out_len;
-}
-
-static void write_out(struct virtio_console *c)
-{
-    struct virtio_device *d = &c->device;
-    size_t budget = OUT_AT_ONCE;
-    while (!c->blocked && (c->held || virtio_device_pop(d, QUEUE_OUT, &c->out))) {
-        if (!c->held) {
-            c->held = true;
-            c->out_done = 0;
-        }
-        if (!write_held(c, &budget)) {
-            break;
-        }
-        c->held = false;
-        virtq_push(&d->queue[QUEUE_OUT], c->out.head, 0);
-        virtio_count(&d->stat.out_ops, 1);
-    }
-    if (c->held && !c->blocked) {
-        virtio_device_later(d, QUEUE_OUT);
-    }
-    virtio_device_publish(d, QUEUE_OUT);
-}
-
-void virtio_console_drained(struct virtio_console *c)
-{
-    c->blocked = false;
-    write_out(c);
-}
 
 /* ---- input ---- */
 
@@ -74,19 +22,19 @@ size_t virtio_console_input(struct virtio_console *c, const void *bytes, size_t 
     const uint8_t *from = bytes;
     size_t done = 0;
     unsigned tries = 0;
-    while (done < len && tries++ < IN_TRIES && virtio_device_pop(d, QUEUE_IN, &chain)) {
+    while (done < len && tries++ < IN_TRIES && virtio_device_pop(d, VIRTIO_CONSOLE_IN, &chain)) {
         uint32_t n = (uint32_t)min_u64(min_u64(chain.in_len, len - done), 1u << 20);
         if (!virtq_copy_in(&chain, 0, from + done, n)) {
             n = 0; /* cannot be: n is within in_len */
         }
-        virtq_push(&d->queue[QUEUE_IN], chain.head, n);
+        virtq_push(&d->queue[VIRTIO_CONSOLE_IN], chain.head, n);
         done += n;
     }
-    virtio_device_publish(d, QUEUE_IN);
+    virtio_device_publish(d, VIRTIO_CONSOLE_IN);
     if (done < len) {
         c->refused = true;
         if (tries > IN_TRIES) {
-            virtio_device_later(d, QUEUE_IN);
+            virtio_device_later(d, VIRTIO_CONSOLE_IN);
         }
     }
     virtio_count(&d->stat.in_ops, done != 0);
@@ -129,7 +77,6 @@ void virtio_console_resize(struct virtio_console *c, uint16_t cols, uint16_t row
 static void start(struct virtio_device *d)
 {
     struct virtio_console *c = d->state;
-    c->held = false;
     c->told = 0;
 }
 
@@ -137,9 +84,7 @@ static void kick(struct virtio_device *d, unsigned q)
 {
     struct virtio_console *c = d->state;
     tell_size(c, q);
-    if (q == QUEUE_OUT) {
-        write_out(c);
-    } else if (c->refused) {
+    if (q == VIRTIO_CONSOLE_IN && c->refused) {
         c->refused = false;
         if (c->end.input_room != NULL) {
             c->end.input_room(c->end.ctx);
@@ -155,6 +100,6 @@ void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, con
 {
     struct config config = {.cols = cols, .rows = rows, .ports = 1};
     *c = (struct virtio_console){.end = *end, .cols = cols, .rows = rows};
-    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, QUEUES, CONSOLE_SIZE,
+    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, VIRTIO_CONSOLE_QUEUES, CONSOLE_SIZE,
                        &config, sizeof(config), &console_ops, c);
 }

@@ -1,21 +1,19 @@
-/* A console: virtio 1.2 §5.3, one port with its size. What the guest prints goes to the other end,
- * what is typed there to the guest.
+/* A console: virtio 1.2 §5.3, one port with its size: what is typed goes to the guest. What the
+ * guest prints does not come here (console_out.h).
  *
- * Nothing is buffered here, so pressure is passed on both ways: output that the other end does not
- * take stays in the guest's queue, input that the guest has no buffers for is not taken. Whoever
- * was refused is told when to try again.
- * State: struct virtio_console. Threads: the device's makes all calls, in both directions.
+ * Nothing is buffered here, so pressure is passed on: input that the guest has no buffers for is
+ * not taken, and whoever was refused is told when to try again.
+ * State: struct virtio_console. Threads: the device's makes all calls.
  */
 #ifndef DEV_VIRTIO_CONSOLE_H
 #define DEV_VIRTIO_CONSOLE_H
 
 #include "dev/virtio/device.h"
 
-/** What the console is joined to. */
+enum virtio_console_queue { VIRTIO_CONSOLE_IN, VIRTIO_CONSOLE_OUT, VIRTIO_CONSOLE_QUEUES };
+
+/** Who types. */
 struct virtio_console_end {
-    /** The guest's output; the bytes are the guest's and may change at any time. Returns how many
-     * were taken; fewer than len: the rest comes again after virtio_console_drained. */
-    size_t (*write)(void *ctx, const uint8_t *bytes, size_t len);
     /** The guest takes input again, after virtio_console_input refused some. May be NULL. */
     void (*input_room)(void *ctx);
     void *ctx;
@@ -24,10 +22,6 @@ struct virtio_console_end {
 struct virtio_console {
     struct virtio_device device;
     struct virtio_console_end end;
-    struct virtq_chain out; /* partly written, when `held` */
-    uint64_t out_done;      /* bytes of it */
-    bool held;
-    bool blocked; /* the other end is full: wait for virtio_console_drained */
     bool refused; /* input was refused */
     uint16_t cols, rows;
     uint8_t told;   /* a bit a queue: the driver was told of the size when it began to use it */
@@ -40,8 +34,6 @@ void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, con
                          uint16_t rows);
 /** Give the guest input. Returns how many bytes were taken, 0..len. */
 size_t virtio_console_input(struct virtio_console *c, const void *bytes, size_t len);
-/** The other end takes output again. */
-void virtio_console_drained(struct virtio_console *c);
 /** The terminal has another size now. */
 void virtio_console_resize(struct virtio_console *c, uint16_t cols, uint16_t rows);
 

@@ -76,11 +76,20 @@ struct virtio_regs {
      * they differ after a reset, the driver still reads the old status: a reset is over when 0 reads back (§4.1.4.3.1). */
     uint32_t request, done;
 
+    /* Written by the transport's side for a queue that is served there (virtio_pci_serve): counters. */
+    uint64_t served_ops, served_bytes;
+
     /* Written by the device. */
     uint32_t interrupts;           /* pending causes; the device sets bits (release), the transport takes them */
     bool broken;                   /* the driver did what cannot be gone on from: NEEDS_RESET until the next reset */
     uint32_t config_generation;    /* odd while config is being changed */
     uint8_t config[VIRTIO_CONFIG_MAX]; /* device-specific; little-endian fields, see each device */
 };
+
+/** Add n to a counter; its writers take turns. */
+static inline void virtio_regs_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 #endif

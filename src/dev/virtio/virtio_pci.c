@@ -300,10 +300,13 @@ static void config_write(struct virtio_regs *r, unsigned off, unsigned size, uin
 
 /* ---- the BAR ---- */
 
-static void notify(const struct virtio_regs *r, unsigned off)
+static void notify(const struct virtio_pci *p, unsigned off)
 {
+    const struct virtio_regs *r = p->regs;
     unsigned q = off / NOTIFY_MULTIPLIER;
-    if (q < min_u64(r->queue_count, VIRTIO_QUEUES_MAX)) {
+    if (p->serve && q == p->served) {
+        p->serve(p->serve_ctx);
+    } else if (q < min_u64(r->queue_count, VIRTIO_QUEUES_MAX)) {
         host_notify(r->kick[q]);
     }
 }
@@ -340,7 +343,7 @@ static void bar_write(void *dev, uint64_t off, unsigned size, uint64_t value)
         }
         break;
     case AREA_CONFIG: config_write(p->regs, at, size, value); break;
-    case AREA_NOTIFY: notify(p->regs, at); break;
+    case AREA_NOTIFY: notify(p, at); break;
     case AREA_MSIX: msix_table_write(&p->msix, at, size, value); break;
     }
 }
@@ -398,6 +401,13 @@ static void config_space_written(struct pci_function *f, unsigned off, unsigned 
     }
     look_at_master(p);
     msix_config_written(&p->msix);
+}
+
+void virtio_pci_serve(struct virtio_pci *p, unsigned q, void (*fn)(void *ctx), void *ctx)
+{
+    p->served = q;
+    p->serve = fn;
+    p->serve_ctx = ctx;
 }
 
 /* ---- interrupts ---- */

@@ -32,10 +32,16 @@ struct virtio_pci {
     uint32_t reset_request;
     uint8_t old_status; /* what the driver reads meanwhile */
     uint8_t torn;       /* makes generations differ while the configuration changes */
+    /* a queue that is served here */
+    unsigned served;
+    void (*serve)(void *ctx); /* NULL: none */
+    void *serve_ctx;
 };
 
 /** Plug the device whose regs are filled in (virtio_device_init) into slot regs->slot. Set-up. */
 void virtio_pci_init(struct virtio_pci *p, struct vm *vm, struct virtio_regs *regs);
+/** Kicks of queue q call fn(ctx), in the vCPU task, instead of ringing its bell. One queue. Set-up. */
+void virtio_pci_serve(struct virtio_pci *p, unsigned q, void (*fn)(void *ctx), void *ctx);
 /** Take regs->interrupts and raise their vectors. A vCPU task, after a kick. */
 void virtio_pci_deliver(struct virtio_pci *p);
 

@@ -14,13 +14,13 @@
 
 #define RETRY_MS 10 /* the serial port's ring was full */
 
-enum { POLL_IN, POLL_OUT, POLL_PORT };
+enum { POLL_IN, POLL_OUT };
 
 void console_init(struct console *c, const struct console_config *cfg)
 {
     *c = (struct console){.cfg = *cfg, .exit_status = -1, .in_ended = !cfg->standard};
     /* Until the guest says what its bytes are, they are the kernel's. */
-    c->serial.stream = c->port.stream = cfg->mode == CONSOLE_PIPES ? 0 : 1;
+    c->stream = cfg->mode == CONSOLE_PIPES ? 0 : 1;
     if (cfg->token) {
         memcpy(c->token, cfg->token, CHANNEL_TOKEN_LEN);
     }
@@ -28,25 +28,25 @@ void console_init(struct console *c, const struct console_config *cfg)
 
 /* ---- output: what the bytes mean ---- */
 
-static int stream_fd(const struct console_source *s)
+static int stream_fd(const struct console *c)
 {
-    return s->stream == 1 ? STDOUT_FILENO : STDERR_FILENO;
+    return c->stream == 1 ? STDOUT_FILENO : STDERR_FILENO;
 }
 
-static void emit(struct console *c, const struct console_source *s, uint8_t b)
+static void emit(struct console *c, uint8_t b)
 {
-    c->chunk_fd = stream_fd(s);
+    c->chunk_fd = stream_fd(c);
     c->chunk[c->chunk_len++] = b;
 }
 
 /* A byte after ESC, in CONSOLE_PIPES. */
-static void mark(struct console *c, struct console_source *s, uint8_t b)
+static void mark(struct console *c, uint8_t b)
 {
     switch (b) {
-    case CHANNEL_ESC: emit(c, s, b); break;
+    case CHANNEL_ESC: emit(c, b); break;
     case CHANNEL_STDOUT:
     case CHANNEL_STDERR:
-    case CHANNEL_KERNEL: s->stream = b - '0'; break;
+    case CHANNEL_KERNEL: c->stream = b - '0'; break;
     case CHANNEL_ROOM: c->room = CHANNEL_WINDOW; break;
     default: break;
     }
@@ -58,9 +58,9 @@ static int hex_digit(uint8_t b)
 }
 
 /* Whether b, after the held bytes, may still be part of an exit mark. */
-static bool continues_exit_mark(const struct console *c, const struct console_source *s, uint8_t b)
+static bool continues_exit_mark(const struct console *c, uint8_t b)
 {
-    size_t at = s->held_len;
+    size_t at = c->held_len;
     if (at == 1) {
         return b == CHANNEL_EXIT;
     }
@@ -71,36 +71,36 @@ static bool continues_exit_mark(const struct console *c, const struct console_so
 }
 
 /* One byte from the guest. Emits at most CONSOLE_EXIT_MARK bytes. */
-static void receive(struct console *c, struct console_source *s, uint8_t b)
+static void receive(struct console *c, uint8_t b)
 {
     if (c->exit_status >= 0) {
         return; /* the command has ended: what follows is the guest going down */
     }
-    if (s->held_len) {
-        if (continues_exit_mark(c, s, b)) {
-            s->held[s->held_len++] = b;
-            if (s->held_len == CONSOLE_EXIT_MARK) {
-                c->exit_status = hex_digit(s->held[CONSOLE_EXIT_MARK - 3]) * 16 +
-                                 hex_digit(s->held[CONSOLE_EXIT_MARK - 2]);
-                s->held_len = 0;
+    if (c->held_len) {
+        if (continues_exit_mark(c, b)) {
+            c->held[c->held_len++] = b;
+            if (c->held_len == CONSOLE_EXIT_MARK) {
+                c->exit_status = hex_digit(c->held[CONSOLE_EXIT_MARK - 3]) * 16 +
+                                 hex_digit(c->held[CONSOLE_EXIT_MARK - 2]);
+                c->held_len = 0;
             }
             return;
         }
-        size_t held_len = s->held_len;
-        s->held_len = 0;
+        size_t held_len = c->held_len;
+        c->held_len = 0;
         if (held_len == 1 && c->cfg.mode == CONSOLE_PIPES) {
-            mark(c, s, b);
+            mark(c, b);
             return;
         }
         for (size_t i = 0; i < held_len; i++) {
-            emit(c, s, s->held[i]);
+            emit(c, c->held[i]);
         }
     }
     if (b == CHANNEL_ESC && c->cfg.mode != CONSOLE_PLAIN) {
-        s->held[0] = b;
-        s->held_len = 1;
+        c->held[0] = b;
+        c->held_len = 1;
     } else {
-        emit(c, s, b);
+        emit(c, b);
     }
 }
 
@@ -119,8 +119,8 @@ static void fill_from_ring(struct console *c, struct arena *a)
     __atomic_store_n(&r->notified, 0, __ATOMIC_SEQ_CST);
     uint32_t count = ring_count(a), taken = 0;
     while (taken < count && c->chunk_len <= CONSOLE_CHUNK - CONSOLE_EXIT_MARK &&
-           (c->chunk_len == 0 || c->chunk_fd == stream_fd(&c->serial))) {
-        receive(c, &c->serial, r->bytes[(r->out + taken) % CONSOLE_RING_SIZE]);
+           (c->chunk_len == 0 || c->chunk_fd == stream_fd(c))) {
+        receive(c, r->bytes[(r->out + taken) % CONSOLE_RING_SIZE]);
         taken++;
     }
     if (taken) {
@@ -131,25 +131,9 @@ static void fill_from_ring(struct console *c, struct arena *a)
     }
 }
 
-/* Every byte may bring a held one along. */
-static void fill_from_port(struct console *c)
-{
-    uint8_t bytes[CONSOLE_CHUNK - CONSOLE_EXIT_MARK];
-    ssize_t n = recv(c->cfg.port.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-        c->port_ended = true;
-    }
-    for (ssize_t i = 0; i < n; i++) {
-        receive(c, &c->port, bytes[i]);
-    }
-}
-
-static void fill_chunk(struct console *c, struct arena *a, bool port_ready)
+static void fill_chunk(struct console *c, struct arena *a)
 {
     fill_from_ring(c, a);
-    if (!c->chunk_len && port_ready) {
-        fill_from_port(c);
-    }
     if (c->chunk_len && c->cfg.said) {
         c->cfg.said(c->cfg.said_ctx, c->chunk, c->chunk_len);
     }
@@ -159,11 +143,10 @@ static void fill_chunk(struct console *c, struct arena *a, bool port_ready)
 }
 
 /* Take a ring full of output at most. What comes later is announced by an event of its own. */
-static void fill(struct console *c, struct arena *a, bool port_ready)
+static void fill(struct console *c, struct arena *a)
 {
     for (size_t taken = 0; !c->chunk_len && taken < CONSOLE_RING_SIZE; taken += CONSOLE_CHUNK / 2) {
-        fill_chunk(c, a, port_ready);
-        port_ready = false;
+        fill_chunk(c, a);
         if (!ring_count(a)) {
             return;
         }
@@ -232,7 +215,7 @@ static void read_input(struct console *c)
 static bool port_listens(const struct console *c)
 {
     const struct console_port *p = &c->cfg.port;
-    return p->fd >= 0 && !c->port_ended && c->cfg.mode != CONSOLE_PIPES && p->listens(p->ctx);
+    return p->fd >= 0 && c->cfg.mode != CONSOLE_PIPES && p->listens(p->ctx);
 }
 
 static void push_input(struct console *c, struct arena *a)
@@ -273,10 +256,6 @@ void console_poll_output(const struct console *c, struct pollfd fds[CONSOLE_POLL
 {
     fds[POLL_IN] = (struct pollfd){.fd = -1};
     fds[POLL_OUT] = (struct pollfd){.fd = c->chunk_len ? c->chunk_fd : -1, .events = POLLOUT};
-    fds[POLL_PORT] = (struct pollfd){.fd = -1, .events = POLLIN};
-    if (c->cfg.port.fd >= 0 && !c->port_ended && !c->chunk_len) {
-        fds[POLL_PORT].fd = c->cfg.port.fd;
-    }
 }
 
 int console_poll_fds(const struct console *c, struct pollfd fds[CONSOLE_POLL_FDS])
@@ -293,7 +272,7 @@ void console_step(struct console *c, struct arena *a, const struct pollfd fds[CO
         write_chunk(c);
     }
     if (!c->chunk_len) {
-        fill(c, a, fds[POLL_PORT].revents != 0);
+        fill(c, a);
     }
     if (fds[POLL_IN].revents && !c->in_len) {
         read_input(c);

@@ -1,8 +1,8 @@
 /* The monitor's side of the guest's console.
  *
- *   guest ── serial port ── ring in the arena ──┐            ┌── standard output and error
- *         └─ virtio console ── a socket ────────┤  console   ├── `said`: log, watchers
- *                                               └────────────┘
+ *   guest ── serial port ────┬─ ring in the arena ─┐            ┌── standard output and error
+ *         └─ virtio console ─┘                     │  console   ├── `said`: log, watchers
+ *                                                  └────────────┘
  *
  * Input comes from standard input and from console_type, and goes to the virtio console while its
  * driver is there, else to the serial port. channel.h's protocol is in the bytes when a command
@@ -32,8 +32,8 @@ enum console_mode {
 #define CONSOLE_CHUNK 4096u
 #define CONSOLE_EXIT_MARK (2 + CHANNEL_TOKEN_LEN + 3)
 
-/** The virtio console, if the machine has one: a non-blocking stream socket, and whether a driver
- * listens at its other end. */
+/** Where the virtio console takes input, if the machine has one: a non-blocking stream socket, and
+ * whether a driver listens at its other end. */
 struct console_port {
     int fd; /* -1: none */
     bool (*listens)(void *ctx);
@@ -51,19 +51,14 @@ struct console_config {
     void *said_ctx;
 };
 
-/** Where bytes of the guest's come from: each source may be amid a mark of its own. */
-struct console_source {
-    int stream;                      /* whose bytes: 0 kernel messages, 1, 2 */
-    uint8_t held[CONSOLE_EXIT_MARK]; /* what may become a mark, held back */
-    size_t held_len;
-};
-
 struct console {
     struct console_config cfg;
     char token[CHANNEL_TOKEN_LEN + 1];
 
     /* output */
-    struct console_source serial, port;
+    int stream;                      /* whose bytes come: 0 kernel messages, 1, 2 */
+    uint8_t held[CONSOLE_EXIT_MARK]; /* what may become a mark, held back */
+    size_t held_len;
     uint8_t chunk[CONSOLE_CHUNK];
     size_t chunk_len, chunk_done;
     int chunk_fd;
@@ -77,13 +72,12 @@ struct console {
     size_t in_len, in_done;
     unsigned room;   /* CONSOLE_PIPES: bytes the guest takes now */
     bool in_ended;   /* nothing more will be read */
-    bool port_ended; /* the virtio console's other end has gone */
 };
 
 /** cfg is copied, and its token. */
 void console_init(struct console *c, const struct console_config *cfg);
 
-#define CONSOLE_POLL_FDS 3
+#define CONSOLE_POLL_FDS 2
 /** Fill in what to poll for (fd -1 = nothing) and return the longest time to wait, in ms, or -1. */
 int console_poll_fds(const struct console *c, struct pollfd fds[CONSOLE_POLL_FDS]);
 /** The same without input: what is left to be written, at the end. */

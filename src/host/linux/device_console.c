@@ -1,5 +1,5 @@
-/* The virtio console, joined to the monitor's console by a pair of sockets: the device's thread has one end, the main loop the other, and a full socket is the
- * back pressure in either direction. State: struct hvc, the thread's; the main loop's end is device_console_fd.
+/* The virtio console. What is typed comes from the monitor's main loop through a pair of sockets, and a full socket is the back pressure; what the guest prints
+ * goes straight into the console's ring (dev/virtio/console_out.h). State: struct hvc, the thread's; the main loop's end is device_console_fd.
  */
 #include "dev/virtio/console.h"
 #include "host/linux/device_console.h"
@@ -20,7 +20,6 @@ struct hvc {
     int inner, outer; /* the thread's end, the main loop's end */
     uint8_t input[INPUT_MAX]; /* read, but the guest had no room: [done, len) */
     size_t input_done, input_len;
-    bool full;        /* the main loop does not keep up: wait for POLLOUT */
     uint16_t cols, rows; /* for resize */
 };
 
@@ -28,8 +27,7 @@ static void on_socket(void *ctx, short revents);
 
 static void watch(struct hvc *h)
 {
-    short events = (short)((h->input_len ? 0 : POLLIN) | (h->full ? POLLOUT : 0));
-    (void)!io_thread_watch(h->thread, h->inner, events, on_socket, h);
+    (void)!io_thread_watch(h->thread, h->inner, h->input_len ? 0 : POLLIN, on_socket, h);
 }
 
 static void push_input(struct hvc *h)
@@ -43,10 +41,6 @@ static void push_input(struct hvc *h)
 static void on_socket(void *ctx, short revents)
 {
     struct hvc *h = ctx;
-    if (revents & POLLOUT) {
-        h->full = false;
-        virtio_console_drained(&h->console);
-    }
     if ((revents & POLLIN) && !h->input_len) {
         ssize_t n = recv(h->inner, h->input, sizeof(h->input), MSG_DONTWAIT);
         if (n > 0) {
@@ -55,18 +49,6 @@ static void on_socket(void *ctx, short revents)
         }
     }
     watch(h);
-}
-
-static size_t take_output(void *ctx, const uint8_t *bytes, size_t len)
-{
-    struct hvc *h = ctx;
-    ssize_t n = send(h->inner, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    size_t taken = n > 0 ? (size_t)n : 0;
-    if (taken < len) {
-        h->full = true;
-        watch(h);
-    }
-    return taken;
 }
 
 static void input_room(void *ctx)
@@ -100,7 +82,7 @@ int device_console_create(struct device *dev, const struct device_place *at, str
     }
     h->inner = pair[0];
     h->outer = pair[1];
-    const struct virtio_console_end end = {.write = take_output, .input_room = input_room, .ctx = h};
+    const struct virtio_console_end end = {.input_room = input_room, .ctx = h};
     virtio_console_init(&h->console, at->regs, at->ram, at->slot, &end, 0, 0);
     dev->impl = h;
     int failed = io_thread_create(&h->thread, &h->console.device, "console");

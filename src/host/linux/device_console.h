@@ -5,7 +5,7 @@
 #include "host/linux/devices.h"
 
 int device_console_create(struct device *dev, const struct device_place *at, struct boot_error *err) MUST_CHECK;
-/** A non-blocking stream socket: what the guest prints is read from it, what is typed is written to it. */
+/** A non-blocking stream socket: what is typed is written to it. */
 int device_console_fd(const struct device *dev);
 /** Whether the guest's driver is there to take input. */
 bool device_console_listens(const struct device *dev);

@@ -1,6 +1,8 @@
 /* Plugging in devices. State: struct devices, private to the monitor; the register files and transports lie in the arena. */
 #include "host/linux/devices.h"
 
+#include "dev/virtio/console.h"
+#include "dev/virtio/console_out.h"
 #include "dev/virtio/virtio_pci.h"
 #include "host/linux/arena.h"
 
@@ -61,6 +63,18 @@ static int create(struct device *dev, const struct device_place *at, const struc
     }
 }
 
+/* A console's output does not go by way of the monitor's thread. */
+static int serve_output(struct virtio_pci *p, struct vm *vm, struct virtio_regs *regs, struct boot_error *err)
+{
+    struct virtio_console_out *out = arena_alloc(sizeof(*out));
+    if (!out) {
+        return boot_fail(err, BOOT_ENOMEM, "no room for more devices");
+    }
+    virtio_console_out_init(out, vm, regs);
+    virtio_pci_serve(p, VIRTIO_CONSOLE_OUT, virtio_console_out_kick, out);
+    return 0;
+}
+
 static int plug_in(struct devices *d, struct vm *vm, const struct wish *w, const struct devices_config *cfg, struct boot_error *err)
 {
     struct device_place at;
@@ -75,7 +89,7 @@ static int plug_in(struct devices *d, struct vm *vm, const struct wish *w, const
     }
     d->count++;
     virtio_pci_init(p, vm, at.regs);
-    return 0;
+    return w->kind == DEVICE_CONSOLE ? serve_output(p, vm, at.regs, err) : 0;
 }
 
 static int plug_in_all(struct devices *d, struct vm *vm, enum device_kind kind, const char *const *args, unsigned count,

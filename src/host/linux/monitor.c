@@ -30,7 +30,6 @@
 #include <unistd.h>
 
 #define GRACE_MS 500
-#define SETTLE_MS 5 /* for a device's thread to hand over what the guest wrote last */
 
 /* ---- open and close ---- */
 
@@ -397,15 +396,11 @@ static void drain_output(struct monitor *m)
 {
     bool wanted = !m->decided || m->result->end == MONITOR_STATUS ||
                   m->result->end == MONITOR_BROKEN || m->cfg.log;
-    bool port = m->console.cfg.port.fd >= 0;
-    while (wanted && !m->console.write_error && (port || console_pending(&m->console, ARENA))) {
+    while (wanted && !m->console.write_error && console_pending(&m->console, ARENA)) {
         struct pollfd fds[CONSOLE_POLL_FDS + 1];
         console_poll_output(&m->console, fds);
         fds[CONSOLE_POLL_FDS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
-        bool pending = console_pending(&m->console, ARENA);
-        int timeout = m->console.chunk_len ? -1 : pending ? 0 : SETTLE_MS;
-        int ready = poll(fds, CONSOLE_POLL_FDS + 1, timeout);
-        if (ready < 0 && errno != EINTR) {
+        if (poll(fds, CONSOLE_POLL_FDS + 1, m->console.chunk_len ? -1 : 0) < 0 && errno != EINTR) {
             return;
         }
         if (fds[CONSOLE_POLL_FDS].revents) {
@@ -415,7 +410,6 @@ static void drain_output(struct monitor *m)
                 return;
             }
         }
-        port = ready > 0 || pending;
         console_step(&m->console, ARENA, fds);
     }
     if (m->console.exit_status >= 0 && !m->decided) {
