@@ -5,8 +5,10 @@ pack_program() { # NAME
     local program
     program=$(command -v "$1") || return 1
     mkdir -p "$scratch/www"
+    # ... and what libc loads when a thread is cancelled.
     # shellcheck disable=SC2046
-    tar -czhf "$scratch/www/$1.tgz" -C / "${program#/}" $(ldd "$program" | grep -o '/[^ )]*' | sed 's,^/,,') 2>/dev/null
+    tar -czhf "$scratch/www/$1.tgz" -C / "${program#/}" \
+        $({ ldd "$program"; /sbin/ldconfig -p | grep 'libgcc_s\.so\.1 .*x86-64'; } | grep -o '/[^ )]*' | sed 's,^/,,') 2>/dev/null
 }
 
 # A command of the guest's that fetches and unpacks it; ADDRESS:PORT is where `serve` serves $scratch/www.
