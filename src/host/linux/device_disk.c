@@ -25,13 +25,17 @@ static void set_timer(void *ctx, uint64_t when_ns, void (*fn)(void *arg), void *
     io_thread_timer(ctx, when_ns, fn, arg);
 }
 
+/* In the thread: it writes out what the format has kept, and a server may be slow. */
+static void close_block(void *ctx)
+{
+    struct disk *d = ctx;
+    block_close(d->block);
+}
+
 static void disk_destroy(struct device *dev)
 {
     struct disk *d = dev->impl;
-    if (d->thread) {
-        io_thread_destroy(d->thread);
-    }
-    block_close(d->block);
+    io_thread_destroy(d->thread);
     free(d);
 }
 
@@ -73,6 +77,7 @@ int device_disk_create(struct device *dev, const struct device_place *at, const 
         free(d);
         return -1;
     }
+    io_thread_last(d->thread, close_block, d);
     virtio_blk_set_timer(&d->blk, &(struct virtio_blk_timer){.set = set_timer, .ctx = d->thread});
     dev->virtio = &d->blk.device;
     dev->thread = d->thread;

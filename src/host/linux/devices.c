@@ -14,6 +14,7 @@
 
 struct devices {
     unsigned count;
+    bool stopped;
     struct device device[DEVICES_MAX]; /* in the order of their slots, from slot 1 on */
 };
 
@@ -140,12 +141,32 @@ int devices_start(struct devices *d)
     return 0;
 }
 
+void devices_stop(struct devices *d, int bell)
+{
+    d->stopped = true;
+    for (unsigned i = 0; i < d->count; i++) {
+        io_thread_stop(d->device[i].thread, bell);
+    }
+}
+
+const struct device *devices_busy(const struct devices *d)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        if (!io_thread_ended(d->device[i].thread)) {
+            return &d->device[i];
+        }
+    }
+    return NULL;
+}
+
 void devices_destroy(struct devices *d)
 {
     for (unsigned i = 0; d && i < d->count; i++) {
-        d->device[i].destroy(&d->device[i]);
+        if (!d->stopped || io_thread_ended(d->device[i].thread)) {
+            d->device[i].destroy(&d->device[i]);
+        }
     }
-    free(d);
+    free(d); /* what is busy has its own memory */
 }
 
 const struct device *devices_get(const struct devices *d, unsigned index)

@@ -42,7 +42,11 @@ struct devices;
 int devices_create(const struct devices_config *cfg, struct vm *vm, struct devices **out, struct boot_error *err) MUST_CHECK;
 /** Start the threads: after the vCPU tasks. 0 or -errno. */
 int devices_start(struct devices *d) MUST_CHECK;
-/** After the vCPU tasks are gone. What guests flushed is on its disks; the rest is written out here. NULL is fine. */
+/** After the vCPU tasks are gone: have the threads write out what the disks have kept, and end. Does not wait: `bell` (an eventfd) rings as they end. */
+void devices_stop(struct devices *d, int bell);
+/** A device whose thread has not ended yet, or NULL. */
+const struct device *devices_busy(const struct devices *d);
+/** Free all but what is still busy. NULL is fine. Without devices_stop before, it waits for the threads. */
 void devices_destroy(struct devices *d);
 /** The index-th device, or NULL. */
 const struct device *devices_get(const struct devices *d, unsigned index);

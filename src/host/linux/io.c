@@ -35,7 +35,10 @@ struct io_thread {
     char name[16];
     pthread_t thread;
     bool started;
-    bool stopping; /* atomic */
+    bool stopping, ended; /* atomic */
+    int end_bell;         /* rung when it has ended; -1: nobody waits */
+    void (*last)(void *ctx); /* NULL: nothing */
+    void *last_ctx;
     int wake;      /* eventfd: look at `call` and `stopping` */
     int control, kick[VIRTIO_QUEUES_MAX]; /* copies: those in the register file are anybody's */
     uint32_t left;                        /* bit q: bell q is another process's */
@@ -107,6 +110,7 @@ int io_thread_create(struct io_thread **out, struct virtio_device *d, const char
         return -ENOMEM;
     }
     t->device = d;
+    t->end_bell = -1;
     fmt_line(t->name, sizeof(t->name), "%s", name);
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->called, NULL);
@@ -133,12 +137,33 @@ int io_thread_create(struct io_thread **out, struct virtio_device *d, const char
     return 0;
 }
 
+void io_thread_last(struct io_thread *t, void (*fn)(void *ctx), void *ctx)
+{
+    t->last = fn;
+    t->last_ctx = ctx;
+}
+
+void io_thread_stop(struct io_thread *t, int bell)
+{
+    t->end_bell = bell; /* before the release, which the thread acquires */
+    __atomic_store_n(&t->stopping, true, __ATOMIC_RELEASE);
+    bell_ring(t->wake);
+}
+
+bool io_thread_ended(const struct io_thread *t)
+{
+    return !t->started || __atomic_load_n(&t->ended, __ATOMIC_ACQUIRE);
+}
+
 void io_thread_destroy(struct io_thread *t)
 {
     if (t->started) {
-        __atomic_store_n(&t->stopping, true, __ATOMIC_RELEASE);
-        bell_ring(t->wake);
+        if (!__atomic_load_n(&t->stopping, __ATOMIC_RELAXED)) {
+            io_thread_stop(t, -1);
+        }
         pthread_join(t->thread, NULL);
+    } else if (t->last) {
+        t->last(t->last_ctx);
     }
     for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++) {
         if (t->kick[q] >= 0) {
@@ -327,6 +352,13 @@ static void *thread_main(void *arg)
         handle(t, fds);
     }
     virtio_device_stop(t->device);
+    if (t->last) {
+        t->last(t->last_ctx);
+    }
+    __atomic_store_n(&t->ended, true, __ATOMIC_RELEASE);
+    if (t->end_bell >= 0) {
+        bell_ring(t->end_bell);
+    }
     return NULL;
 }
 

@@ -20,8 +20,15 @@ struct io_thread;
 int io_thread_create(struct io_thread **out, struct virtio_device *d, const char *name) MUST_CHECK;
 /** Start it: after the vCPU tasks have been forked. 0 or -errno. */
 int io_thread_start(struct io_thread *t) MUST_CHECK;
-/** Stop the device and the thread, wait, free. Also when it was never started. */
+/** Have it stop the device, call fn(ctx) of io_thread_last, and end; then `bell` (an eventfd) rings. Does not wait. */
+void io_thread_stop(struct io_thread *t, int bell);
+/** Whether it has ended, or was never started. */
+bool io_thread_ended(const struct io_thread *t);
+/** Stop it, wait, free. */
 void io_thread_destroy(struct io_thread *t);
+/** The last thing the thread does is fn(ctx), which may block: closing the back end. Also called by io_thread_destroy when it was never
+ *  started. Before start. */
+void io_thread_last(struct io_thread *t, void (*fn)(void *ctx), void *ctx);
 
 /** Call fn(ctx, revents) in the thread when fd is ready for events (POLLIN, POLLOUT); events 0: keep it, but do not look. Replaces what was set
  *  for fd; at most 8 fds a thread. Before start, or from the thread itself. */

@@ -126,44 +126,6 @@ uint64_t monitor_now_ms(void)
     return host_time_ns() / 1000000;
 }
 
-/* ---- the end ---- */
-
-void monitor_decide(struct monitor *m, enum monitor_end end, int code)
-{
-    if (!m->decided) {
-        m->decided = true;
-        m->result->end = end;
-        m->result->code = code;
-    }
-    vm_end(&ARENA->vm, VM_KILLED, 0);
-    monitor_release(m, HOLD_PAUSE | HOLD_CAP); /* only who runs can leave */
-}
-
-/* All tasks have left: what did the machine say? */
-static void conclude(struct monitor *m)
-{
-    static const enum monitor_end ends[] = {
-        [VM_POWEROFF] = MONITOR_POWEROFF,   [VM_REBOOT] = MONITOR_REBOOT,
-        [VM_EXIT_CODE] = MONITOR_STATUS,    [VM_TRIPLE_FAULT] = MONITOR_TRIPLE_FAULT,
-        [VM_FAILED] = MONITOR_GUEST_FAILED,
-    };
-    struct monitor_result *r = m->result;
-    struct vm *vm = &ARENA->vm;
-    if (m->decided) {
-        return;
-    }
-    unsigned how = (unsigned)vm_ended(vm);
-    vm->reason[VM_REASON_MAX - 1] = '\0';
-    if (how == VM_RUNNING || how >= ARRAY_LEN(ends) || how == VM_KILLED) {
-        r->end = MONITOR_BROKEN;
-        fmt_line(r->reason, sizeof(r->reason), "the vCPU task left without ending the machine");
-        return;
-    }
-    r->end = ends[how];
-    r->code = how == VM_EXIT_CODE ? vm->exit_code & 0xff : 0;
-    fmt_line(r->reason, sizeof(r->reason), "%s", vm->reason);
-}
-
 /* ---- the terminal ---- */
 
 /* Stop like any job, and take the machine along. */
@@ -275,11 +237,11 @@ static void take_console(struct monitor *m)
         (void)!write(STDERR_FILENO, terminal_help, strlen(terminal_help));
     }
     c->key = KEY_NONE;
-    if (c->exit_status >= 0) {
-        monitor_decide(m, MONITOR_STATUS, c->exit_status);
-    }
     if (c->write_error) {
         monitor_decide(m, MONITOR_OUTPUT, c->write_error);
+    }
+    if (c->exit_status >= 0) {
+        monitor_decide(m, MONITOR_STATUS, c->exit_status);
     }
 }
 
@@ -362,15 +324,28 @@ static void fail(struct monitor *m, const char *what, int error)
     fmt_line(m->result->reason, sizeof(m->result->reason), "%s: %s", what, host_error(error));
 }
 
+bool monitor_step(struct monitor *m, int timeout)
+{
+    struct pollfd fds[POLL_FDS];
+    int wanted;
+    nfds_t count = prepare(m, fds, &wanted);
+    if (poll(fds, count, sooner(timeout, wanted)) >= 0) {
+        step(m, fds);
+        return true;
+    }
+    if (errno != EINTR) { /* EINVAL: more descriptors than a process may have */
+        fail(m, "the host lets the monitor wait for nothing", errno == EINVAL ? EMFILE : errno);
+        return false;
+    }
+    return true;
+}
+
 /* Until all tasks have left. */
 static void loop(struct monitor *m)
 {
     uint64_t deadline = 0; /* when the tasks' grace is over */
     while (m->tasks) {
-        struct pollfd fds[POLL_FDS];
-        int timeout, due = monitor_control_due(m);
-        nfds_t count = prepare(m, fds, &timeout);
-        timeout = sooner(timeout, due);
+        int timeout = monitor_control_due(m);
         if (m->decided || vm_ended(&ARENA->vm) != VM_RUNNING) {
             uint64_t now = monitor_now_ms();
             deadline = deadline ? deadline : now + GRACE_MS;
@@ -379,42 +354,9 @@ static void loop(struct monitor *m)
             }
             timeout = (int)(deadline - now);
         }
-        if (poll(fds, count, timeout) < 0) {
-            if (errno != EINTR) {
-                /* EINVAL: more descriptors than a process may have */
-                fail(m, "the host lets the monitor wait for nothing", errno == EINVAL ? EMFILE : errno);
-                return;
-            }
-            continue;
-        }
-        step(m, fds);
-    }
-}
-
-/* Write what the guest still said. A signal, or Ctrl-A x, ends this too. */
-static void drain_output(struct monitor *m)
-{
-    bool wanted = !m->decided || m->result->end == MONITOR_STATUS ||
-                  m->result->end == MONITOR_BROKEN || m->cfg.log;
-    while (wanted && !m->console.write_error && console_pending(&m->console, ARENA)) {
-        struct pollfd fds[CONSOLE_POLL_FDS + 1];
-        console_poll_output(&m->console, fds);
-        fds[CONSOLE_POLL_FDS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
-        if (poll(fds, CONSOLE_POLL_FDS + 1, m->console.chunk_len ? -1 : 0) < 0 && errno != EINTR) {
+        if (!monitor_step(m, timeout)) {
             return;
         }
-        if (fds[CONSOLE_POLL_FDS].revents) {
-            struct signalfd_siginfo info;
-            if (read(m->signals, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
-                info.ssi_signo != SIGCHLD && info.ssi_signo != SIGCONT) {
-                return;
-            }
-        }
-        console_step(&m->console, ARENA, fds);
-    }
-    if (m->console.exit_status >= 0 && !m->decided) {
-        m->decided = true;
-        *m->result = (struct monitor_result){.end = MONITOR_STATUS, .code = m->console.exit_status};
     }
 }
 
@@ -466,9 +408,7 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
         struct trace *t = &ARENA->trace;
         host_trace_write(m->cfg.trace_fd, t->text, t->used < TRACE_BUFFER ? t->used : TRACE_BUFFER);
     }
-    drain_output(m);
-    devices_destroy(m->devices);
-    m->devices = NULL;
-    conclude(m);
+    monitor_settle(m);
+    monitor_conclude(m);
     leave(m);
 }

@@ -136,7 +136,7 @@ static void on_request(void *ctx, const struct request *r, ticket_t ticket)
 {
     struct monitor *m = ctx;
     struct server *s = m->cfg.server;
-    if (m->decided && r->verb != REQUEST_INSPECT) {
+    if (m->decided && r->verb != REQUEST_INSPECT && r->verb != REQUEST_KILL) {
         server_refuse(s, ticket, "the machine is ending");
         return;
     }

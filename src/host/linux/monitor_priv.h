@@ -1,5 +1,5 @@
 /* What the parts of the monitor share: monitor.c (life, the loop), monitor_tasks.c (its vCPU
- * tasks), monitor_control.c (what others ask of it). All run in the monitor's main thread. Not for
+ * tasks), monitor_control.c (what others ask of it), monitor_end.c (how it ends). All run in the monitor's main thread. Not for
  * others.
  */
 #ifndef HOST_LINUX_MONITOR_PRIV_H
@@ -42,6 +42,7 @@ struct monitor {
 
     /* the end */
     bool decided; /* *result is final */
+    bool hurry;   /* somebody wants it to end at once, whatever its disks have left to do */
     struct monitor_result *result;
     uint64_t stop_ms; /* when a machine that was asked to power off is ended; 0: it was not asked */
     unsigned stop_seconds; /* the time it was given */
@@ -58,8 +59,17 @@ struct monitor {
 /* ---- monitor.c ---- */
 
 uint64_t monitor_now_ms(void);
+/** Wait for something to do, timeout ms at most (-1: for ever), and do it. False: it cannot. */
+bool monitor_step(struct monitor *m, int timeout);
+
+/* ---- monitor_end.c ---- */
+
 /** The machine ends for a reason of the monitor's; the first reason counts. */
 void monitor_decide(struct monitor *m, enum monitor_end end, int code);
+/** All tasks have left: finish the output and the disks, drop the devices. */
+void monitor_settle(struct monitor *m);
+/** After that: what did the machine say, if nothing was decided? */
+void monitor_conclude(struct monitor *m);
 
 /* ---- monitor_tasks.c ---- */
 
