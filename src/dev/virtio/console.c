@@ -100,6 +100,6 @@ void virtio_console_init(struct virtio_console *c, struct virtio_regs *regs, con
 {
     struct config config = {.cols = cols, .rows = rows, .ports = 1};
     *c = (struct virtio_console){.end = *end, .cols = cols, .rows = rows};
-    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, VIRTIO_CONSOLE_QUEUES, CONSOLE_SIZE,
-                       &config, sizeof(config), &console_ops, c);
+    virtio_device_init(&c->device, regs, ram, slot, VIRTIO_ID_CONSOLE, VIRTIO_CONSOLE_QUEUES,
+                       CONSOLE_SIZE, &config, sizeof(config), &console_ops, c);
 }

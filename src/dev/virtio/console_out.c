@@ -7,7 +7,8 @@
 
 void virtio_console_out_init(struct virtio_console_out *o, struct vm *vm, struct virtio_regs *regs)
 {
-    *o = (struct virtio_console_out){.vm = vm, .regs = regs, .request = regs->request};
+    *o = (struct virtio_console_out){
+        .vm = vm, .regs = regs, .slot = regs->slot, .request = regs->request};
 }
 
 /* The queue of the driver there is now. What it took of the features is the device's to judge: it
@@ -47,10 +48,10 @@ static void write_all(struct virtio_console_out *o)
     } while (!o->queue.broken && virtq_enable_kicks(&o->queue));
 }
 
-static void interrupt(struct virtio_regs *r, uint32_t cause)
+static void interrupt(struct virtio_console_out *o, uint32_t cause)
 {
-    __atomic_fetch_or(&r->interrupts, cause, __ATOMIC_RELEASE);
-    host_device_interrupt(r->slot);
+    __atomic_fetch_or(&o->regs->interrupts, cause, __ATOMIC_RELEASE);
+    host_device_interrupt(o->slot);
 }
 
 void virtio_console_out_kick(void *ctx)
@@ -62,11 +63,11 @@ void virtio_console_out_kick(void *ctx)
     if (o->queue.size && !o->queue.broken) {
         write_all(o);
         if (virtq_publish(&o->queue)) {
-            interrupt(r, 1u << VIRTIO_CONSOLE_OUT);
+            interrupt(o, 1u << VIRTIO_CONSOLE_OUT);
         }
         if (o->queue.broken) {
             __atomic_store_n(&r->broken, true, __ATOMIC_RELAXED);
-            interrupt(r, VIRTIO_INTERRUPT_CONFIG);
+            interrupt(o, VIRTIO_INTERRUPT_CONFIG);
         }
         host_console_flush(o->vm);
     }

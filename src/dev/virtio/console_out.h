@@ -16,6 +16,7 @@
 struct virtio_console_out {
     struct vm *vm;
     struct virtio_regs *regs;
+    unsigned slot; /* a copy, as the device keeps one */
     struct spinlock lock;
     uint32_t request; /* whose driver's queue this is: regs->request when it was taken */
     bool told;        /* the device was told that this driver prints */
