@@ -26,6 +26,10 @@
 static bool started(void *ctx)
 {
     struct run *r = ctx;
+    char why[256];
+    if (cpu_share_missed(&r->share, why, sizeof(why))) {
+        fprintf(stderr, "ring3 run: %s\n", why);
+    }
     if (r->ready_fd < 0) {
         return true;
     }
@@ -172,13 +176,13 @@ static void open_share(struct run *r)
     const struct run_options *o = r->o;
     char why[256];
     cpu_share_open(&r->share, r->named ? r->dir.name : "vm", o->weight, o->cap, o->detach);
-    if (r->named && r->share.group[0]) {
-        vm_dir_set_group(&r->dir, r->share.group);
+    if (r->named && r->share.group.path[0]) {
+        vm_dir_set_group(&r->dir, r->share.group.path);
     }
     if (cpu_share_falls_short(&r->share, why, sizeof(why))) {
         fprintf(stderr, "ring3 run: %s\n", why);
     }
-    if (cpu_meter_open(&r->meter) && o->cap && !r->share.group_caps) {
+    if (cpu_meter_open(&r->meter) && o->cap && !r->share.group.caps) {
         fprintf(stderr, "ring3 run: --cap: no memory to measure with; it does not hold\n");
     }
 }
@@ -231,7 +235,7 @@ int run_vm(struct run *r, int *signal)
         return status;
     }
     open_share(r);
-    bool capping = r->o->cap && !r->share.group_caps;
+    bool capping = r->o->cap && !r->share.group.caps;
     struct launch launch = {
         .monitor = boot_once,
         .tick = r->meter.page ? measure : NULL,

@@ -90,7 +90,7 @@ int vm_delete_tree(int base_fd, const char *name)
     return unlinkat(base_fd, name, AT_REMOVEDIR) ? -errno : 0;
 }
 
-bool vm_group_remove(const char *path)
+static bool remove_empty(const char *path)
 {
     for (unsigned i = 0; rmdir(path) != 0; i++) {
         if (errno != EBUSY || i == GROUP_TRIES) {
@@ -99,6 +99,13 @@ bool vm_group_remove(const char *path)
         usleep(1000);
     }
     return true;
+}
+
+bool vm_group_remove(const char *path)
+{
+    char inner[600];
+    int len = snprintf(inner, sizeof(inner), "%s/" VM_GROUP_INNER, path);
+    return len < (int)sizeof(inner) && remove_empty(inner) && remove_empty(path);
 }
 
 void vm_delete_group(int dir_fd)

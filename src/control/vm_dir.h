@@ -95,8 +95,10 @@ void vm_dir_set_state(struct vm_dir *d, enum vm_state s, int code);
 /** Whether the machine ever ran: another state than VM_STARTING was set, by whoever has the claim.
  */
 bool vm_dir_was_up(const struct vm_dir *d);
-/** Remove a machine's control group. Processes that were killed just now are still in it for a
- * moment, for which this waits. False: there are others. */
+/* In a machine's control group, where it is not the group itself that holds the processes. */
+#define VM_GROUP_INNER "vcpus"
+/** Remove a machine's control group and the inner one. Processes that were killed just now are still
+ * there for a moment, for which this waits. False: there are others. */
 bool vm_group_remove(const char *path);
 /** Remember the control group to be removed with the directory. Errors are ignored. */
 void vm_dir_set_group(struct vm_dir *d, const char *path);

@@ -169,7 +169,7 @@ void monitor_serve(struct monitor *m)
     if (m->cfg.server) {
         server_serve(m->cfg.server, &ops, m);
     }
-    m->capping = share && share->cap && !share->group_caps && m->cfg.meter && m->cfg.meter->page;
+    m->capping = share && share->cap && !share->group.caps && m->cfg.meter && m->cfg.meter->page;
     if (m->capping) {
         cpu_cap_init(&m->cap, share->cap, host_time_ns(), cpu_meter_used(m->cfg.meter));
     }
