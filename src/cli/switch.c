@@ -1,5 +1,5 @@
-/* ring3 switch: who is on the networks between machines. And, said by a machine that starts one,
- * the switch itself. */
+/* ring3 switch: who is on the networks between machines. And, said by a machine that starts
+ * them, a switch itself, and what plugs that machine into another. */
 #include "cli/cli.h"
 #include "net/switch_process.h"
 
@@ -62,6 +62,9 @@ int switch_main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--serve") == 0) {
         return switch_serve(argv[2]);
+    }
+    if (argc == 5 && strcmp(argv[1], "--plug") == 0) {
+        return switch_plug_serve(argv[2], argv[3], argv[4]);
     }
     if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
         fprintf(stderr, "ring3 switch: what is %s? 'ring3 help switch' says more\n",

@@ -38,7 +38,9 @@ struct net_ops {
 /** Every back end embeds this as its first member. */
 struct net_port {
     const struct net_ops *ops;
-    int fd;            /* to poll: POLLIN for receive, POLLOUT after -EAGAIN or with unsent */
+    int fd; /* to poll: POLLIN for receive, POLLOUT after -EAGAIN or with unsent. Another may take
+               its place during receive */
+    bool down;         /* no link at present: what is sent is lost, receive brings it up again */
     bool unsent;       /* a part of what was sent is still here: flush */
     bool ready;        /* there may be something to receive that fd does not tell of */
     bool full;         /* no room to hoard */
@@ -65,17 +67,18 @@ enum net_kind { NET_USER, NET_TAP, NET_SWITCH };
 /** One --net, with the -p that belong to it. */
 struct net_config {
     enum net_kind kind;
-    char name[32];  /* of the tap or the switch */
-    uint8_t mac[6]; /* all zero: made up from vm_name and index, locally administered */
-    uint64_t bps;   /* bytes a second each way, 0: no limit */
+    char name[32];         /* of the tap or the switch */
+    uint8_t mac[6];        /* all zero: made up from vm_name and index, locally administered */
+    uint64_t bps;          /* bytes a second each way, 0: no limit */
+    bool no_host_loopback; /* NET_USER: what listens on the host's loopback is out of reach */
     struct net_forward forward[NET_FORWARDS_MAX]; /* NET_USER only */
     unsigned forwards;
     const char *vm_name; /* may be NULL */
     unsigned index;      /* which card of the VM */
 };
 
-/** Parse "user", "tap=NAME", "switch=NAME", each with [,mac=..][,bps=..], into *c, which is
- * cleared. 0, or -1 with *err. */
+/** Parse "user", "tap=NAME", "switch=NAME", each with [,mac=..][,bps=..], user also with
+ * [,no-host-loopback], into *c, which is cleared. 0, or -1 with *err. */
 int net_parse(const char *arg, struct net_config *c, struct net_error *err) MUST_CHECK;
 /** Parse "[ADDR:]HOST[-HOST]:GUEST[-GUEST][/udp|/tcp]", an IPv6 ADDR in brackets. 0, or -1 with
  * *err. */

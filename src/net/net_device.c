@@ -21,7 +21,9 @@ struct net_device {
     struct net_port *port;
     struct io_thread *thread;
     struct rate sending, receiving;
-    bool lost; /* the cable was unplugged, and people were told */
+    bool lost;   /* the cable was unplugged for good, and people were told */
+    bool down;   /* the link is, as the card knows */
+    int watched; /* the descriptor of the port's that the thread has a watch for */
 };
 
 /* ---- what the card asks of its cable ---- */
@@ -29,6 +31,17 @@ struct net_device {
 static bool must_wait(struct rate *r)
 {
     return r->bps && rate_wait(r, host_time_ns());
+}
+
+static void follow_link(struct net_device *d)
+{
+    if (d->port->down == d->down) {
+        return;
+    }
+    d->down = d->port->down;
+    log_msg(LOG_WARN, "network %s: %s", d->port->name,
+            d->down ? "the other end has gone; trying to reach it again" : "connected again");
+    virtio_net_set_link(&d->card, !d->down);
 }
 
 static enum virtio_net_sent cable_send(void *ctx, const struct io_vec *vec, unsigned n)
@@ -52,6 +65,7 @@ static int64_t cable_receive(void *ctx, uint8_t *buf)
         return 0;
     }
     int64_t len = d->port->ops->receive(d->port, buf);
+    follow_link(d);
     if (len < 0) {
         if (!d->lost) {
             log_msg(LOG_WARN, "network %s: unplugged: %s", d->port->name,
@@ -98,10 +112,10 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a && (!b || a < b) ? a : b; /* 0: never */
 }
 
-static void cable_wait(void *ctx, unsigned what)
+static void cable_wait(void *ctx, unsigned what, uint64_t until_ns)
 {
     struct net_device *d = ctx;
-    uint64_t timer_ns = 0, now_ns = host_time_ns();
+    uint64_t timer_ns = until_ns, now_ns = host_time_ns();
     short events = d->port->unsent && !d->lost ? POLLOUT : 0;
     if (what & VIRTIO_NET_WAIT_RECEIVE) {
         uint64_t when_ns = rate_wait(&d->receiving, now_ns);
@@ -113,7 +127,11 @@ static void cable_wait(void *ctx, unsigned what)
         timer_ns = earlier(timer_ns, when_ns);
         events |= when_ns ? 0 : POLLOUT;
     }
-    int err = io_thread_watch(d->thread, d->port->fd, events, on_ready, d);
+    if (d->watched != d->port->fd) {
+        io_thread_unwatch(d->thread, d->watched);
+        d->watched = d->port->fd;
+    }
+    int err = io_thread_watch(d->thread, d->watched, events, on_ready, d);
     BUG_ON(err != 0); /* it is the only one of this thread */
     io_thread_timer(d->thread, timer_ns, on_timer, d);
 }
@@ -143,6 +161,7 @@ int net_device_create(const struct net_config *c, struct virtio_regs *regs, cons
     rate_init(&d->sending, c->bps, host_time_ns());
     rate_init(&d->receiving, c->bps, host_time_ns());
     virtio_net_init(&d->card, regs, ram, slot, &setup);
+    d->watched = d->port->fd;
     int failed = io_thread_create(&d->thread, &d->card.device, "net");
     if (failed) {
         fmt_line(err->text, sizeof(err->text), "--net %s: %s", d->port->name, strerror(-failed));

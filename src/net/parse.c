@@ -134,27 +134,47 @@ static int parse_bps(const char *arg, struct word value, struct net_config *c,
     return 0;
 }
 
+static int parse_no_host_loopback(const char *arg, struct word value, struct net_config *c,
+                                  struct net_error *err)
+{
+    (void)value;
+    if (c->kind != NET_USER) {
+        return FAIL(err, "--net %s: no-host-loopback is for user only; leave it away", arg);
+    }
+    c->no_host_loopback = true;
+    return 0;
+}
+
 static int parse_option(const char *arg, struct word option, struct net_config *c, unsigned *seen,
                         struct net_error *err)
 {
     static const struct {
         const char *name;
+        bool valued; /* NAME=VALUE; else NAME */
         int (*parse)(const char *arg, struct word value, struct net_config *c,
                      struct net_error *err);
-    } options[] = {{"mac", parse_mac}, {"bps", parse_bps}};
+    } options[] = {{"mac", true, parse_mac},
+                   {"bps", true, parse_bps},
+                   {"no-host-loopback", false, parse_no_host_loopback}};
     struct word value = option, name = cut(&value, '=');
+    bool valued = value.at > name.at + name.len;
     for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
         if (!is(name, options[i].name)) {
             continue;
         }
         if (*seen & 1u << i) {
-            return FAIL(err, "--net %s: %s= is there twice", arg, options[i].name);
+            return FAIL(err, "--net %s: %s%s is there twice", arg, options[i].name,
+                        options[i].valued ? "=" : "");
+        }
+        if (valued && !options[i].valued) {
+            return FAIL(err, "--net %s: %s has no value; leave =%.*s away", arg, options[i].name,
+                        (int)value.len, value.at);
         }
         *seen |= 1u << i;
         return options[i].parse(arg, value, c, err);
     }
-    return FAIL(err, "--net %s: no such option: %.*s; there are mac= and bps=", arg, (int)name.len,
-                name.at);
+    return FAIL(err, "--net %s: no such option: %.*s; there are mac=, bps= and no-host-loopback",
+                arg, (int)name.len, name.at);
 }
 
 int net_parse(const char *arg, struct net_config *c, struct net_error *err)

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "net/echo.h"
+#include "net/loopback.h"
 #include "net/window.h"
 
 #include <arpa/inet.h>
@@ -31,6 +32,7 @@ struct passt {
     size_t in_size, in_at, in_len; /* in[in_at..in_len) has not been given out */
     size_t out_at, out_len;
     struct window_limit window;
+    bool no_host_loopback;
     uint32_t host;   /* PASST_HOST, in network order */
     size_t echo_len; /* an answer to be received; 0: none */
     uint8_t echo[NET_ECHO_MAX];
@@ -109,6 +111,18 @@ static bool answer_ping(struct passt *p, const struct io_vec *vec, unsigned n)
     return answer != 0;
 }
 
+static bool is_shut_out(const struct passt *p, const struct io_vec *vec, unsigned n)
+{
+    uint8_t head[LOOPBACK_HEAD];
+    size_t len = 0;
+    for (unsigned i = 1; i < n && p->no_host_loopback && len < sizeof(head); i++) {
+        size_t part = min_u64(vec[i].len, sizeof(head) - len);
+        memcpy(head + len, vec[i].base, part);
+        len += part;
+    }
+    return net_to_loopback(head, len);
+}
+
 /* The frame's vectors behind vec[0], the header: what the window's limit changes in a copy, `head`,
  * the rest as it is. Returns how many. */
 static unsigned gather(struct passt *p, const struct io_vec *vec, unsigned n, uint8_t *head,
@@ -144,7 +158,7 @@ static int passt_send(struct net_port *port, const struct io_vec *vec, unsigned 
     if (!flush_out(p)) {
         return -EAGAIN;
     }
-    if (answer_ping(p, vec, n)) {
+    if (answer_ping(p, vec, n) || is_shut_out(p, vec, n)) {
         return 0;
     }
     unsigned count = 1 + gather(p, vec, n, head, iov + 1);
@@ -285,6 +299,7 @@ int passt_open(const struct net_config *c, struct net_port **out, struct net_err
     p->port.fd = p->process.fd;
     p->port.mtu = passt_pace(c->bps).mtu;
     p->window.bytes = passt_pace(c->bps).window;
+    p->no_host_loopback = c->no_host_loopback;
     p->host = inet_addr(PASST_HOST);
     fmt_line(p->port.name, sizeof(p->port.name), "user");
     *out = &p->port;

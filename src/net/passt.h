@@ -6,6 +6,7 @@
 
 #include "net/net.h"
 
+#include <netinet/in.h>
 #include <sys/types.h>
 
 struct passt_process {
@@ -24,6 +25,16 @@ void passt_stop(struct passt_process *p);
 /** Whether the host's ports of f are free for us: 0, or -1 with *err. Waits a little for one that
  * is busy: a machine that was just here may be about to leave it. */
 int passt_check_ports(const struct net_forward *f, struct net_error *err) MUST_CHECK;
+
+#define PASST_DNS_MAX 3u
+#define PASST_RESOLV "/etc/resolv.conf"
+#define PASST_RESOLV_BEHIND "/run/systemd/resolve/resolv.conf"
+
+/** The name servers for a guest that cannot reach the host's loopback interface, if all that the
+ * file `resolv` names are there: those of the file `behind`, in which systemd-resolved names the
+ * servers that it asks itself. Returns how many, to[PASST_DNS_MAX]; 0: passt finds them, or there
+ * are none. */
+unsigned passt_find_dns(const char *resolv, const char *behind, char (*to)[INET6_ADDRSTRLEN]);
 
 /* What the guest sees, the same everywhere. */
 #define PASST_GUEST "10.0.2.15"

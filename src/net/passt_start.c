@@ -8,6 +8,7 @@
 #include "net/passt.h"
 
 #include "base/log.h"
+#include "net/spawn.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <netinet/if_ether.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,7 @@ extern char **environ;
 #define START_MS 10000
 #define END_MS 1000
 #define SOCKET_ROOM (4 << 20)
-#define ARGS_MAX (24 + 2 * NET_FORWARDS_MAX)
+#define ARGS_MAX (25 + 2 * PASST_DNS_MAX + 2 * NET_FORWARDS_MAX)
 
 /* ---- its command line ---- */
 
@@ -44,6 +44,7 @@ struct command {
     char text[NET_FORWARDS_MAX][80]; /* of the forwards */
     char interface[IF_NAMESIZE];
     char mtu[8];
+    char dns[PASST_DNS_MAX][INET6_ADDRSTRLEN];
 };
 
 static void add(struct command *cmd, const char *arg)
@@ -121,6 +122,17 @@ static void find_ipv6_interface(char name[IF_NAMESIZE])
     }
 }
 
+/* The gateway's address no longer stands for the host. passt of 2023 would still connect to the
+ * loopback addresses themselves: passt.c lets no such frame through. */
+static void shut_out(struct command *cmd)
+{
+    add(cmd, "--no-map-gw");
+    unsigned n = passt_find_dns(PASST_RESOLV, PASST_RESOLV_BEHIND, cmd->dns);
+    for (unsigned i = 0; i < n; i++) {
+        add_pair(cmd, "--dns", cmd->dns[i]);
+    }
+}
+
 /* passt takes an interface to model the guest's on: by itself that of the default route. Where
  * there is none, any will do, since addresses are given. */
 static void make_command(struct command *cmd, const struct net_config *c)
@@ -140,53 +152,20 @@ static void make_command(struct command *cmd, const struct net_config *c)
         find_ipv6_interface(cmd->interface);
         add_pair(cmd, "--interface", cmd->interface);
     }
+    if (c->no_host_loopback) {
+        shut_out(cmd);
+    }
     add_forwards(cmd, c);
     cmd->arg[cmd->count] = NULL;
 }
 
 /* ---- the process ---- */
 
-/* The descriptors go to fixed places, and nothing else goes along. They are above those places
- * here: 0 to 2 are taken, and ours are moved up. */
-static int spawn(const struct command *cmd, int fd, int messages, pid_t *pid)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    if (posix_spawn_file_actions_init(&files) || posix_spawnattr_init(&attr)) {
-        return -ENOMEM;
-    }
-    int err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDWR, 0);
-    err = err ? err : posix_spawn_file_actions_adddup2(&files, messages, STDOUT_FILENO);
-    err = err ? err : posix_spawn_file_actions_adddup2(&files, messages, STDERR_FILENO);
-    err = err ? err : posix_spawn_file_actions_adddup2(&files, fd, CHILD_FD);
-    err = err ? err : posix_spawn_file_actions_addclosefrom_np(&files, CHILD_FD + 1);
-    posix_spawnattr_setpgroup(&attr, 0); /* keys of the terminal are not for it */
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                        POSIX_SPAWN_SETSIGDEF);
-    err = err ? err : posix_spawnp(pid, "passt", &files, &attr, cmd->arg, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&files);
-    return -err;
-}
-
 static void close_if_open(int fd)
 {
     if (fd >= 0) {
         close(fd);
     }
-}
-
-/* fd, at CHILD_FD + 1 or above. */
-static int move_up(int fd)
-{
-    int moved = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD + 1);
-    close_if_open(fd);
-    return moved;
 }
 
 static int start_process(const struct command *cmd, struct passt_process *p)
@@ -199,13 +178,15 @@ static int start_process(const struct command *cmd, struct passt_process *p)
     /* As much room for its frames as it may have: what does not fit, passt loses. */
     const int room = SOCKET_ROOM;
     setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-    int theirs = move_up(pair[1]), voice = move_up(said[1]);
-    if (!err && (theirs < 0 || voice < 0)) {
-        err = -EMFILE;
-    }
-    err = err ? err : spawn(cmd, theirs, voice, &p->pid);
-    close_if_open(theirs);
-    close_if_open(voice);
+    const int fds[CHILD_FD + 1] = {-1, said[1], said[1], pair[1]};
+    const struct spawn passt = {.program = "passt",
+                                .argv = cmd->arg,
+                                .envp = environ,
+                                .fds = fds,
+                                .fd_count = ARRAY_LEN(fds)};
+    err = err ? err : spawn_process(&passt, &p->pid);
+    close_if_open(pair[1]);
+    close_if_open(said[1]);
     if (err) {
         close_if_open(pair[0]);
         close_if_open(said[0]);

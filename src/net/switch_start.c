@@ -9,11 +9,10 @@
 #include "net/switch_process.h"
 
 #include "base/log.h"
+#include "net/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -68,34 +67,19 @@ int switch_serve(const char *name)
 
 /* ---- the machine that starts it ---- */
 
-static int spawn(const char *name, int listening, int dir, pid_t *pid)
+static int run_starter(const char *name, int listening, int dir, pid_t *pid)
 {
     char word[3][16] = {"ring3", "switch", "--serve"};
     char *argv[] = {word[0], word[1], word[2], (char *)(uintptr_t)name, NULL}; /* not changed */
     char *envp[] = {NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    if (posix_spawn_file_actions_init(&files) || posix_spawnattr_init(&attr)) {
-        return -ENOMEM;
-    }
-    int err = 0;
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && !err; fd++) {
-        err = posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-    }
-    err = err ? err : posix_spawn_file_actions_adddup2(&files, listening, SWITCH_LISTEN_FD);
-    err = err ? err : posix_spawn_file_actions_adddup2(&files, dir, SWITCH_DIR_FD);
-    err = err ? err : posix_spawn_file_actions_addclosefrom_np(&files, SWITCH_DIR_FD + 1);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    err = err ? err : posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, envp);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&files);
-    return -err;
+    const int fds[] = {-1, -1, -1, [SWITCH_LISTEN_FD] = listening, [SWITCH_DIR_FD] = dir};
+    const struct spawn starter = {.program = "/proc/self/exe",
+                                  .argv = argv,
+                                  .envp = envp,
+                                  .fds = fds,
+                                  .fd_count = ARRAY_LEN(fds),
+                                  .session = true};
+    return spawn_process(&starter, pid);
 }
 
 static int wait_for_starter(pid_t pid)
@@ -116,19 +100,10 @@ static int start(int dir, const char *name)
     if (listening < 0) {
         return listening;
     }
-    /* Out of the way of the places that they get in the new process. */
-    int high = fcntl(listening, F_DUPFD_CLOEXEC, SWITCH_DIR_FD + 1);
-    int high_dir = fcntl(dir, F_DUPFD_CLOEXEC, SWITCH_DIR_FD + 1);
     pid_t pid = 0;
-    int err = high < 0 || high_dir < 0 ? -EMFILE : spawn(name, high, high_dir, &pid);
+    int err = run_starter(name, listening, dir, &pid);
     err = err ? err : wait_for_starter(pid);
     close(listening);
-    if (high >= 0) {
-        close(high);
-    }
-    if (high_dir >= 0) {
-        close(high_dir);
-    }
     return err;
 }
 

@@ -1,4 +1,5 @@
-# --net switch=NAME: files and iperf3 between two machines, while others on the same switch come to a bad end.
+# --net switch=NAME: files and iperf3 between two machines, while others on the same switch come to a bad end; and a switch
+# that does.
 . tests/lib.sh
 . tests/boot/lib/machines.sh
 . tests/boot/lib/net.sh
@@ -56,5 +57,33 @@ run "$RING3" run --net switch=lan -- sh -c 'ip addr add 10.5.0.2/24 dev eth0
     a=$(now); wget -q -O /dev/null http://10.5.0.1/data; b=$(now); echo $((b - a))' </dev/null
 hundredths=$(cat "$scratch/out")
 [ "$hundredths" -ge 260 ] && [ "$hundredths" -le 4000 ] || fail "12 MB at 4 MB a second took $hundredths hundredths"
+
+# The switch is killed, twice, the second time with its keeper: the link goes down, and the machines find each other again.
+frail=frail$$ # a name that no other run of this test uses
+switch_pids() { pgrep -f "^ring3 switch --serve $frail\$" | sort -n; } # the keeper, then the switch
+"$RING3" run --name one --net switch=$frail -- sh -c 'ip addr add 10.5.0.1/24 dev eth0; sleep 100' </dev/null >"$scratch/one" 2>&1 &
+"$RING3" run --name two --net switch=$frail -- sh -c 'ip addr add 10.5.0.2/24 dev eth0
+    for n in 0 1 2; do
+        until ping -c 1 -W 1 10.5.0.1 >/dev/null; do sleep 0.1; done
+        echo "reached $n"
+        until [ "$(cat /sys/class/net/eth0/carrier)" = 0 ]; do sleep 0.02; done
+        echo "down $n"
+    done' </dev/null >"$scratch/two" 2>&1 &
+for n in 0 1; do
+    wait_for "$scratch/two" "reached $n" 30
+    before=$(switch_pids)
+    [ "$(wc -w <<<"$before")" -eq 2 ] || fail "not a keeper and a switch: $before"
+    # shellcheck disable=SC2046,SC2086
+    kill -9 $([ $n = 1 ] && echo $before || tail -n 1 <<<"$before")
+    start=$EPOCHREALTIME
+    wait_for "$scratch/two" "down $n" 10
+    wait_for "$scratch/two" "reached $((n + 1))" 10
+    end=$EPOCHREALTIME
+    echo "kill $n: the machines reach each other again after $(((${end/./} - ${start/./}) / 1000)) ms"
+done
+[ "$(grep -c "network switch=$frail: connected again" "$scratch/one")" -eq 2 ] || fail "what the machine says: $(cat "$scratch/one")"
+"$RING3" kill one two
+sleep 4
+[ -z "$(pgrep -f "^ring3 switch --(serve|plug) $frail")" ] || fail "left behind: $(pgrep -af "^ring3 switch --(serve|plug) $frail")"
 
 finish

@@ -29,7 +29,7 @@ sum=$(sum_of "$scratch/www/data")
 helpers+=($!)
 iperf3 -s -B 10.6.0.1 >/dev/null 2>&1 &
 helpers+=($!)
-run "$RING3" run --name tapped --net tap=t0 -- sh -c "killall udhcpc; ip addr flush dev eth0; ip addr add 10.6.0.2/24 dev eth0
+run "$RING3" run --name tapped --net tap=t0 -- sh -c "ip addr add 10.6.0.2/24 dev eth0
     cat /sys/class/net/eth0/mtu; ping -c 1 10.6.0.1 >/dev/null && echo ping
     wget -q -O - http://10.6.0.1:8080/data | md5sum
     $(fetch_program iperf3 10.6.0.1:8080)
@@ -44,8 +44,27 @@ for n in 1 2; do
     [ "${speed:-0}" -gt 10000000 ] || fail "iperf3: only ${speed:-0} bytes a second"
 done
 
+# An address that somebody set stays, with no DHCP server on the tap and with one that answers late; without one there is a
+# link-local address.
+run "$RING3" run --net tap=t0 -- sh -c 'ip addr add 10.6.0.2/24 dev eth0
+    until [ -e /run/network/eth0 ]; do sleep 0.1; done; ip -4 -o addr show dev eth0 | grep -o "inet [^ ]*"' </dev/null
+expect_exactly out "inet 10.6.0.2/24\n" "an address set by hand, no DHCP"
+run "$RING3" run --net tap=t0 -- sh -c '
+    until [ -e /run/network/eth0 ]; do sleep 0.1; done; ip -4 -o addr show dev eth0 | grep -o "inet [^ ]*"' </dev/null
+grep -qx 'inet 169\.254\.[0-9.]*/16' "$scratch/out" || fail "no link-local address: $(cat "$scratch/out")"
+printf 'interface t0\nstart 10.6.0.50\nend 10.6.0.50\nlease_file %s\noption subnet 255.255.255.0\noption lease 600\n' \
+    "$scratch/leases" >"$scratch/udhcpd.conf"
+: >"$scratch/leases"
+"$BUILD/packages/busybox" udhcpd -f "$scratch/udhcpd.conf" >/dev/null 2>&1 &
+helpers+=($!)
+run "$RING3" run --net tap=t0 -- sh -c 'ip addr add 10.7.0.2/24 dev eth0
+    until [ -e /run/network/eth0 ]; do sleep 0.1; done; ip -4 -o addr show dev eth0 | grep -o "inet [^ ]*"' </dev/null
+expect_exactly out "inet 10.7.0.2/24\ninet 10.6.0.50/24\n" "an address set by hand, and one by DHCP"
+kill "${helpers[-1]}"
+unset "helpers[-1]"
+
 # Two cannot have it; and one that is made for a machine goes with it.
-"$RING3" run --name first --net tap=t0 -- sh -c "killall udhcpc; ip addr add 10.6.0.2/24 dev eth0; sleep 60" </dev/null >/dev/null 2>&1 &
+"$RING3" run --name first --net tap=t0 -- sh -c "ip addr add 10.6.0.2/24 dev eth0; sleep 60" </dev/null >/dev/null 2>&1 &
 for ((i = 0; i < 100; i++)); do
     ! ping -c 1 -W 1 10.6.0.2 >/dev/null 2>&1 || break
     sleep 0.1

@@ -79,6 +79,29 @@ echo poweroff >&4
 exec 4>&-
 wait $!
 
+# no-host-loopback: neither by the gateway's address, nor by one of the loopback interface's that the guest sends to its
+# card. (Without it the first of them is the file.)
+echo "not for guests" >"$scratch/www/secret"
+reach() { # NETWORK
+    run "$RING3" run --net "$1" -p "127.0.0.1:$web:80" -- sh -c "
+        ask() { timeout 3 wget -q -O - http://\$1:$served/secret 2>/dev/null | grep -x 'not for guests'; }
+        echo mark >/mark; httpd -p 80 -h /; ping -c 1 10.0.2.2 >/dev/null && echo ping
+        echo gateway; ask 10.0.2.2
+        echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+        ip addr del 127.0.0.1/8 dev lo; ip route flush table local 127.0.0.0/8
+        ip route add 127.0.0.0/8 via 10.0.2.2 dev eth0 src 10.0.2.15
+        echo loopback; ask 127.0.0.1
+        ip route get 127.0.0.1 | grep -o 'via [^ ]*'; sleep 3" </dev/null
+}
+reach user
+expect_text out "$(printf 'ping\ngateway\nnot for guests\nloopback\n')" "the host's loopback services"
+rm "$scratch/out"
+reach user,no-host-loopback &
+wait_for "$scratch/out" gateway 30
+expect_file "$web" mark "$(echo mark | md5sum | cut -d' ' -f1)" "a port of a guest that is shut out"
+wait $!
+expect_exactly out "ping\ngateway\nloopback\nvia 10.0.2.2\n" "no-host-loopback"
+
 # 1 MB a second, each way.
 run "$RING3" run --net user,bps=1M -- sh -c "
     now() { awk '{ printf \"%d\", \$1 * 100 }' /proc/uptime; }

@@ -46,6 +46,8 @@ refused "needs a FILE" run -d
 refused "HOST:GUEST" run -p 80
 refused "--verbose" run -v -- ls
 refused "user, tap=NAME or switch=NAME" run --net ''
+refused "no-host-loopback has no value; leave =yes away" run --net user,no-host-loopback=yes
+refused "no-host-loopback is for user only" run --net switch=lan,no-host-loopback
 refused "from 1 to 10000" run --weight 0
 refused "from 1 to 10000" run --weight 10001
 refused "100 is one processor" run --cap 0

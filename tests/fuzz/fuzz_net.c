@@ -154,6 +154,7 @@ static struct {
     struct stream *s;
     unsigned room, gives;
     bool unplug;
+    uint64_t until_ns; /* to be called */
     uint16_t next[2];
 } card;
 
@@ -200,10 +201,11 @@ static void cable_features(void *ctx, uint64_t features)
     check(!features || features & VIRTIO_NET_F_GUEST_CSUM);
 }
 
-static void cable_wait(void *ctx, unsigned what)
+static void cable_wait(void *ctx, unsigned what, uint64_t until_ns)
 {
     (void)ctx;
-    check(what <= 3 && (!what || card.net.device.running));
+    check(what <= 3 && ((!what && !until_ns) || card.net.device.running));
+    card.until_ns = until_ns;
 }
 
 static const struct virtio_net_cable cable = {.send = cable_send,
@@ -272,7 +274,7 @@ static void card_step(struct stream *s)
 {
     uint8_t what = stream8(s), arg = stream8(s);
     uint64_t bytes;
-    switch (what % 10) {
+    switch (what % 11) {
     case 0: start(s); break;
     case 1:
         card.regs.status = 0;
@@ -288,6 +290,13 @@ static void card_step(struct stream *s)
         put(stream16(s) * 16ull, &bytes, sizeof(bytes));
         break;
     case 7: card.unplug = arg == 77; break;
+    case 8:
+        fake.time_ns += arg * 1000ull;
+        if (card.until_ns && card.until_ns <= fake.time_ns) {
+            virtio_net_run(&card.net); /* it does not want to be called at once, again and again */
+            check(!card.until_ns || card.until_ns > fake.time_ns);
+        }
+        break;
     default: add_chain(s); break;
     }
     for (unsigned i = 0; i < 8; i++) {
@@ -341,7 +350,9 @@ void passt_stop(struct passt_process *p)
 static void fuzz_stream(struct stream *s)
 {
     static uint8_t buf[HDR + NET_FRAME_MAX], piece[256];
-    const struct net_config c = {.kind = NET_USER, .bps = stream8(s) & 1};
+    uint8_t how = stream8(s);
+    const struct net_config c = {
+        .kind = NET_USER, .bps = how & 1, .no_host_loopback = (how & 2) != 0};
     struct net_port *p;
     struct net_error err;
     int64_t got = 0;

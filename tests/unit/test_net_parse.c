@@ -36,6 +36,10 @@ static void test_net(void **state)
     assert_int_equal(c.bps, 1500);
     assert_memory_equal(c.mac, ((uint8_t[6]){0}), 6);
     assert_int_equal(net_parse("user,bps=1048576G", &c, &err), 0);
+    assert_false(c.no_host_loopback);
+    assert_int_equal(net_parse("user,no-host-loopback,bps=1500", &c, &err), 0);
+    assert_true(c.no_host_loopback);
+    assert_int_equal(c.bps, 1500);
 }
 
 static void test_net_mistakes(void **state)
@@ -81,6 +85,12 @@ static void test_net_mistakes(void **state)
         {"user,bps=1048577G", "bytes a second"},
         {"user,bps=1,bps=2", "twice"},
         {"user,bps", "bytes a second"},
+        {"user,no-host-loopback=", "no value"},
+        {"user,no-host-loopback=1", "no value; leave =1 away"},
+        {"user,no-host-loopback,no-host-loopback", "no-host-loopback is there twice"},
+        {"user,no-host-loop", "there are mac=, bps= and no-host-loopback"},
+        {"tap=t0,no-host-loopback", "for user only"},
+        {"switch=lan,no-host-loopback", "for user only"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct net_config c;

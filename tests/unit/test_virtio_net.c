@@ -39,6 +39,7 @@ static struct {
     bool endless; /* the first of them again and again */
     uint64_t features;
     unsigned features_set, waits, what;
+    uint64_t until_ns;
 } far;
 
 static enum virtio_net_sent far_send(void *ctx, const struct io_vec *vec, unsigned n)
@@ -79,10 +80,11 @@ static void far_features(void *ctx, uint64_t features)
     far.features_set++;
 }
 
-static void far_wait(void *ctx, unsigned what)
+static void far_wait(void *ctx, unsigned what, uint64_t until_ns)
 {
     (void)ctx;
     far.what = what;
+    far.until_ns = until_ns;
     far.waits++;
 }
 
@@ -448,6 +450,7 @@ static void test_receive_starved(void **state)
     for (unsigned i = 0; i < 3; i++) {
         fake_queue_add(RX, 0, 0, DATA + i * 0x1000, 1500);
     }
+    fake_advance(1000000);
     virtio_device_kick(&net.device, 0);
     assert_int_equal(far.given, 2);
     assert_true(fake_queue_take(RX, &head, &len));
@@ -582,6 +585,28 @@ static void test_unplugged(void **state)
     assert_int_equal(far.given, 1);
 }
 
+/* A link that goes and comes back; frames are the cable's affair. */
+static void test_link(void **state)
+{
+    (void)state;
+    static const struct virtio_net_hdr plain;
+    virtio_net_set_link(&net, false); /* before there is a driver */
+    assert_int_equal(regs.config[6], 0);
+    start(F_MERGE);
+    assert_int_equal(regs.config[6], 0);
+    uint32_t generation = regs.config_generation;
+    virtio_net_set_link(&net, true);
+    assert_int_equal(regs.config[6], 1);
+    assert_int_not_equal(regs.config_generation, generation);
+    assert_true(regs.interrupts & VIRTIO_INTERRUPT_CONFIG);
+    virtio_net_set_link(&net, false);
+    fake_queue_add(RX, 0, 0, DATA, 1500);
+    give(&plain, 100);
+    virtio_net_run(&net);
+    assert_true(fake_queue_take(RX, &head, &len));
+    assert_int_equal(far.what, VIRTIO_NET_WAIT_RECEIVE);
+}
+
 /* ---- both ---- */
 
 /* A cable that never runs dry, or a driver that never stops, must leave the thread time for the
@@ -609,6 +634,125 @@ static void test_endless(void **state)
         virtio_device_kick(&net.device, 1);
         assert_int_equal(far.sends, 64 * (i + 1));
     }
+}
+
+#define GATHER_NS 100000u
+
+/* One frame of n bytes; the driver kicks if it was asked to. Returns whether it did. */
+static bool offer_as_asked(uint32_t n)
+{
+    uint16_t before = TX->avail[1];
+    memset(at(DATA), 0, HDR);
+    fake_queue_add(TX, DATA, HDR + n, 0, 0);
+    uint16_t asked = *fake_queue_avail_event(TX); /* virtio 1.2 §2.7.10 */
+    bool kick = (uint16_t)(TX->avail[1] - asked - 1) < (uint16_t)(TX->avail[1] - before);
+    if (kick) {
+        virtio_device_kick(&net.device, 1);
+    }
+    return kick;
+}
+
+/* Let time pass, as far as until_ns says and no further. */
+static void pass(uint64_t ns)
+{
+    for (uint64_t end = fake.time_ns + ns; fake.time_ns < end;) {
+        uint64_t next = far.until_ns && far.until_ns < end ? far.until_ns : end;
+        assert_true(next >= fake.time_ns);
+        fake_advance(next - fake.time_ns);
+        if (fake.time_ns == far.until_ns) {
+            virtio_net_run(&net);
+            assert_true(far.until_ns == 0 || far.until_ns > fake.time_ns);
+        }
+    }
+}
+
+/* Small frames in a row cost few kicks, none is late by more than GATHER_NS, and the last is not
+ * forgotten. */
+static void test_transmit_gathers(void **state)
+{
+    (void)state;
+    unsigned kicks = 0;
+    start(F_ALL | VIRTIO_F_EVENT_IDX);
+    for (unsigned i = 0; i < 300; i++) {
+        kicks += offer_as_asked(64);
+        pass(GATHER_NS / 3);
+        assert_true(far.sends + 3 > i);
+        while (fake_queue_take(TX, &head, &len)) {
+        }
+    }
+    assert_true(kicks <= 3);
+    pass(3 * GATHER_NS);
+    assert_int_equal(far.sends, 300);
+    assert_int_equal(far.until_ns, 0); /* at rest, */
+    assert_true(offer_as_asked(64));   /* and it listens */
+    assert_int_equal(far.sends, 301);
+}
+
+/* Requests that wait for answers, and large frames, are sent at once. */
+static void test_transmit_at_once(void **state)
+{
+    (void)state;
+    start(F_ALL | VIRTIO_F_EVENT_IDX);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_true(offer_as_asked(64));
+        assert_int_equal(far.sends, i + 1);
+        pass(GATHER_NS + 1);
+        assert_true(fake_queue_take(TX, &head, &len));
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        assert_true(offer_as_asked(60000));
+        assert_int_equal(far.sends, 51 + i);
+        pass(GATHER_NS / 10);
+        assert_true(fake_queue_take(TX, &head, &len));
+    }
+}
+
+/* No room while frames are gathered: it is waited for, not looked for again and again. */
+static void test_transmit_gathers_blocked(void **state)
+{
+    (void)state;
+    start(F_ALL | VIRTIO_F_EVENT_IDX);
+    assert_true(offer_as_asked(64));
+    assert_true(offer_as_asked(64));
+    assert_false(offer_as_asked(64));
+    far.room = 0;
+    pass(10 * GATHER_NS);
+    assert_int_equal(far.sends, 2);
+    assert_int_equal(far.what, VIRTIO_NET_WAIT_SEND | VIRTIO_NET_WAIT_RECEIVE);
+    assert_int_equal(far.until_ns, 0);
+    far.room = ~0u;
+    virtio_net_run(&net);
+    assert_int_equal(far.sends, 3);
+    fake_driver_reset(&net.device);
+    assert_int_equal(far.until_ns, 0);
+}
+
+/* The same for what comes: the cable is not asked to tell of each. */
+static void test_receive_gathers(void **state)
+{
+    (void)state;
+    static const struct virtio_net_hdr plain;
+    unsigned told = 0, got = 0;
+    start(F_MERGE | VIRTIO_F_EVENT_IDX);
+    for (unsigned i = 0; i < 60; i++) {
+        fake_queue_add(RX, 0, 0, DATA + i * 0x1000, 1500);
+    }
+    for (unsigned i = 0; i < 30; i++) {
+        give(&plain, 100);
+        if (far.what & VIRTIO_NET_WAIT_RECEIVE) {
+            told++;
+            virtio_net_run(&net);
+        }
+        pass(GATHER_NS / 3);
+    }
+    assert_true(told <= 3);
+    pass(3 * GATHER_NS);
+    while (fake_queue_take(RX, &head, &len)) {
+        got++;
+    }
+    assert_int_equal(got, 30);
+    assert_int_equal(far.what, VIRTIO_NET_WAIT_RECEIVE);
+    assert_int_equal(far.until_ns, 0);
 }
 
 static void test_broken_queue(void **state)
@@ -647,16 +791,31 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_configuration),      TEST(test_features),
-        TEST(test_transmit),           TEST(test_transmit_pieces),
-        TEST(test_transmit_offload),   TEST(test_transmit_refused),
-        TEST(test_transmit_blocked),   TEST(test_receive),
-        TEST(test_receive_too_large),  TEST(test_receive_merged),
-        TEST(test_receive_starved),    TEST(test_receive_kicks),
-        TEST(test_receive_never_fits), TEST(test_receive_refused),
-        TEST(test_stale_frames),       TEST(test_reset_drops_waiting_frame),
-        TEST(test_unplugged),          TEST(test_endless),
-        TEST(test_broken_queue),       TEST(test_one_queue),
+        TEST(test_configuration),
+        TEST(test_features),
+        TEST(test_transmit),
+        TEST(test_transmit_pieces),
+        TEST(test_transmit_offload),
+        TEST(test_transmit_refused),
+        TEST(test_transmit_blocked),
+        TEST(test_receive),
+        TEST(test_receive_too_large),
+        TEST(test_receive_merged),
+        TEST(test_receive_starved),
+        TEST(test_receive_kicks),
+        TEST(test_receive_never_fits),
+        TEST(test_receive_refused),
+        TEST(test_stale_frames),
+        TEST(test_reset_drops_waiting_frame),
+        TEST(test_unplugged),
+        TEST(test_endless),
+        TEST(test_broken_queue),
+        TEST(test_one_queue),
+        TEST(test_link),
+        TEST(test_transmit_gathers),
+        TEST(test_transmit_at_once),
+        TEST(test_receive_gathers),
+        TEST(test_transmit_gathers_blocked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

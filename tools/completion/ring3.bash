@@ -24,7 +24,7 @@ _ring3_run() {
     done
     case "$before" in
     -k | --kernel | -i | --initrd | --trace | -d | --disk | -v | --volume) _ring3_files "$word" ;;
-    --net) _ring3_words 'user tap= switch=' "$word"; compopt -o nospace 2>/dev/null ;;
+    --net) _ring3_words 'user user,no-host-loopback tap= switch=' "$word"; compopt -o nospace 2>/dev/null ;;
     --engine) _ring3_words 'auto bt' "$word" ;;
     -a | --append | -m | --memory | -c | --cpus | -p | --port | --name | --weight | --cap) ;;
     *)

@@ -85,9 +85,9 @@ struct virtio_net_cable {
     int64_t (*receive)(void *ctx, uint8_t *buf);
     /** The driver is ready and takes these (VIRTIO_NET_RECEIVE_OFFLOADS); 0 when it has reset. */
     void (*set_features)(void *ctx, uint64_t features);
-    /** Call virtio_net_run when one of these is there (VIRTIO_NET_WAIT_*; 0: never). Replaces the
-     *  last wait. */
-    void (*wait)(void *ctx, unsigned what);
+    /** Call virtio_net_run when one of these is there (VIRTIO_NET_WAIT_*; 0: never), and at host
+     * time until_ns (0: never). Replaces the last wait. */
+    void (*wait)(void *ctx, unsigned what, uint64_t until_ns);
 };
 
 struct virtio_net_setup {
@@ -103,13 +103,21 @@ struct virtio_net_taken {
     uint32_t len;
 };
 
+/** One direction. */
+struct virtio_net_pace {
+    bool by_clock;      /* nobody is asked to tell of a frame: they are looked for by the clock */
+    uint64_t bytes;     /* that the last look found */
+    uint64_t looked_ns; /* when: the last look that found something, or ended by_clock */
+};
+
 struct virtio_net {
     struct virtio_device device;
     const struct virtio_net_cable *cable;
     void *ctx;
-    bool unplugged;   /* the cable said that nothing comes any more */
-    bool starved;     /* a received frame waits for buffers */
-    bool blocked;     /* the cable had no room for the next frame */
+    bool unplugged; /* the cable said that nothing comes any more */
+    bool starved;   /* a received frame waits for buffers */
+    bool blocked;   /* the cable had no room for the next frame */
+    struct virtio_net_pace sending, receiving;
     uint32_t pending; /* bytes in `frame`, header and all; 0: none */
     uint8_t frame[VIRTIO_NET_HDR_LEN + VIRTIO_NET_FRAME_MAX];
     struct virtq_chain first, chain; /* being filled: the first of a frame, another */
@@ -124,5 +132,8 @@ void virtio_net_init(struct virtio_net *n, struct virtio_regs *regs, const struc
 /** Something that was waited for has come, or may have. Harmless at any time. Afterwards, kick what
  *  virtio_device_again says. */
 void virtio_net_run(struct virtio_net *n);
+/** The link goes down or comes up: the driver is told. At any time, also from within the cable's
+ * functions. */
+void virtio_net_set_link(struct virtio_net *n, bool up);
 
 #endif
