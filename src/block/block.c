@@ -4,9 +4,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ZERO_PIECE 0x10000u
 #define ZERO_VECS 16u
@@ -19,7 +21,7 @@ int block_fail(struct block_error *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err->text, sizeof(err->text), fmt, ap);
     va_end(ap);
-    err->gone = false;
+    err->gone = err->busy = false;
     return -1;
 }
 
@@ -30,7 +32,32 @@ int block_fail_gone(struct block_error *err, const char *fmt, ...)
     vsnprintf(err->text, sizeof(err->text), fmt, ap);
     va_end(ap);
     err->gone = true;
+    err->busy = false;
     return -1;
+}
+
+int block_fail_open(struct block_error *err, const char *path, bool read_only)
+{
+    const int error = errno;
+    switch (error) {
+    case ENOENT: return block_fail_gone(err, "%s: no such file", path);
+    case ENXIO:
+    case EIO:
+    case ENODEV: return block_fail_gone(err, "%s: %s", path, strerror(error));
+    case EBUSY:
+        return block_fail(err, "%s is in use by the host, mounted for instance: unmount it first",
+                          path);
+    case EISDIR: return block_fail(err, "%s is a folder: a disk is a file or a block device", path);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY: break;
+    default: return block_fail(err, "%s: %s", path, strerror(error));
+    }
+    bool readable = !read_only && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0;
+    return block_fail(err, "%s cannot be opened for %s: %s%s", path,
+                      read_only ? "reading" : "writing", strerror(error),
+                      readable ? " (add ,ro to only read it)" : "");
 }
 
 void block_report(const struct block *b, const char *fmt, ...)

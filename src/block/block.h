@@ -57,6 +57,7 @@ struct block {
 struct block_error {
     char text[512]; /* one line: what is wrong, where, what to do */
     bool gone;      /* no such file, no connection: a mirror can do without it */
+    bool busy;      /* another program or machine is using it */
 };
 
 /** What `-d` says besides the file: FILE[,ro][,format=F][,serial=S][,iops=N][,bps=N][,backing]. */

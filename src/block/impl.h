@@ -8,6 +8,8 @@
 int block_fail(struct block_error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** The same for a file or server that is not there: a mirror can do without (err->gone). */
 int block_fail_gone(struct block_error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** What open(2) said, in errno, about a disk's file. */
+int block_fail_open(struct block_error *err, const char *path, bool read_only);
 /** Tell people, if anybody listens. */
 void block_report(const struct block *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Set the fields that all kinds have alike. name is cut to what fits. */

@@ -202,7 +202,9 @@ int lock_take(struct image_lock *l, int fd, const char *path, bool write, const 
     }
     rc = file_lock(fd, write ? F_WRLCK : F_RDLCK);
     if (rc == -EAGAIN || rc == -EACCES) {
-        return refuse(&key, path, write, err);
+        (void)refuse(&key, path, write, err);
+        err->busy = true;
+        return -1;
     }
     if (rc) {
         return block_fail(err, "%s cannot be locked (%s): put it on a file system that knows locks",

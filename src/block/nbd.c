@@ -31,7 +31,8 @@ struct nbd {
     int pidfd; /* the helper */
     pid_t pid;
     uint32_t features;
-    bool broken; /* the helper does not answer any more */
+    bool broken;    /* the helper does not answer any more */
+    bool unflushed; /* something was changed since the last flush that succeeded */
 };
 
 static struct nbd *nbd_of(struct block *b)
@@ -142,18 +143,23 @@ static int nbd_read(struct block *b, uint64_t off, const struct io_vec *vec, uns
 static int nbd_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
                      uint64_t len)
 {
+    nbd_of(b)->unflushed = true;
     return move(nbd_of(b), NBD_WRITE, off, vec, n, len);
 }
 
 static int nbd_flush(struct block *b)
 {
     const struct nbd_request r = {.op = NBD_FLUSH};
-    return nbd_of(b)->features & NBD_CAN_FLUSH ? request(nbd_of(b), &r, NULL, NULL, 0, NULL) : 0;
+    struct nbd *n = nbd_of(b);
+    int rc = n->features & NBD_CAN_FLUSH ? request(n, &r, NULL, NULL, 0, NULL) : 0;
+    n->unflushed &= rc != 0;
+    return rc;
 }
 
 static int nbd_discard(struct block *b, uint64_t off, uint64_t len)
 {
     const struct nbd_request r = {.op = NBD_DISCARD, .off = off, .len = len};
+    nbd_of(b)->unflushed = true;
     return nbd_of(b)->features & NBD_CAN_DISCARD ? request(nbd_of(b), &r, NULL, NULL, 0, NULL) : 0;
 }
 
@@ -164,6 +170,7 @@ static int nbd_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool un
     if (!(nbd_of(b)->features & NBD_CAN_ZERO)) {
         return block_zero_by_writing(b, off, len);
     }
+    nbd_of(b)->unflushed = true;
     return request(nbd_of(b), &r, NULL, NULL, 0, NULL);
 }
 
@@ -192,7 +199,8 @@ static void nbd_free(struct nbd *n)
 
 static void nbd_close(struct block *b)
 {
-    int rc = b->read_only || nbd_of(b)->broken ? 0 : nbd_flush(b);
+    /* With nothing to keep, a server that does not answer must not hold the end up. */
+    int rc = nbd_of(b)->unflushed && !nbd_of(b)->broken ? nbd_flush(b) : 0;
     if (rc) {
         block_report(b, "%s: the last writes may be lost: %s", b->name, strerror(-rc));
     }

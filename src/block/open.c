@@ -111,7 +111,10 @@ static int open_file(struct opening *op, const char *path, struct block **out)
     int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(path, op->o, out, op->err)
                                           : open_raw(op, path, out);
     if (rc && op->depth == 0 && access(path, F_OK) && errno == ENOENT) {
-        return block_fail_gone(op->err, "%s: no such file (ring3 image create makes one)", path);
+        return spec_unknown_kind(path)
+                   ? block_fail_gone(op->err, "%s: no such file, and " SPEC_KINDS_TEXT, path)
+                   : block_fail_gone(op->err, "%s: no such file (ring3 image create makes one)",
+                                     path);
     }
     return rc;
 }

@@ -108,6 +108,16 @@ static int parse_word(const char *s, const char *end, bool composite, const char
     return rc;
 }
 
+/* raid5:A,B is meant as a disk of several: the word s is no option, nor is it like one. */
+static bool is_leg_of_unknown(const char *arg, const char *s, const char *end)
+{
+    const char *value;
+    char *word = spec_unknown_kind(arg) ? spec_word_copy(s, end) : NULL;
+    bool is_leg = word && option_of(word, &value) == OPT_NONE && !looks_like_option(word);
+    free(word);
+    return is_leg;
+}
+
 int block_parse(const char *arg, char **spec, struct block_options *o, struct block_error *err)
 {
     bool composite = spec_kind(arg) != SPEC_LEAF;
@@ -124,6 +134,9 @@ int block_parse(const char *arg, char **spec, struct block_options *o, struct bl
     while (end && *end == ',') {
         const char *s = end + 1;
         end = spec_word_end(s, all);
+        if (end && is_leg_of_unknown(arg, s, end)) {
+            return block_fail(err, "%s: " SPEC_KINDS_TEXT " (a file of that name: ./%s)", arg, arg);
+        }
         if (end && parse_word(s, end, composite, &options, o, &seen, err)) {
             return -1;
         }

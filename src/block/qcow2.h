@@ -43,6 +43,10 @@ struct qcow2_info {
 int qcow2_info(int fd, const char *name, struct qcow2_info *info,
                struct block_error *err) MUST_CHECK;
 
+/** The file that the image at path `image` means by `backing`, the name of its backing file: such
+ * names begin in the image's folder. malloc'd; NULL: no memory. */
+char *qcow2_backing_path(const char *image, const char *backing) MUST_CHECK;
+
 /** Whether the first bytes are those of a qcow2 image. len may be anything. */
 bool qcow2_probe(const void *bytes, size_t len);
 

@@ -13,8 +13,7 @@
 
 #define CHAIN_MAX 16u /* backing files of backing files */
 
-/** What the image says, relative to the image's folder. malloc'd, or NULL. */
-static char *backing_path(const char *image, const char *backing)
+char *qcow2_backing_path(const char *image, const char *backing)
 {
     const char *slash = strrchr(image, '/');
     int dir_len = slash && backing[0] != '/' ? (int)(slash + 1 - image) : 0;
@@ -79,7 +78,7 @@ int qcow2_open_backing(struct qcow2 *q, const char *path, const struct block_opt
                           "%s: its backing file %s is not a plain file; only those are supported",
                           path, name);
     }
-    char *file = backing_path(path, name);
+    char *file = qcow2_backing_path(path, name);
     if (!file) {
         return block_fail(err, "%s: no memory", path);
     }

@@ -138,26 +138,6 @@ int qcow2_open_image(const struct qcow2_file *file, const char *path, const stru
     return open_image(file, path, o, purpose, 0, out, err);
 }
 
-static int fail_open(const char *path, bool read_only, struct block_error *err)
-{
-    switch (errno) {
-    case ENOENT:
-        return block_fail_gone(err, "%s: no such file: make it with ring3 image create", path);
-    case ENXIO:
-    case EIO:
-    case ENODEV: return block_fail_gone(err, "%s: %s", path, strerror(errno));
-    case EBUSY:
-        return block_fail(err, "%s is in use by the host, mounted for instance: unmount it first",
-                          path);
-    case EISDIR: return block_fail(err, "%s is a folder: a disk is a file or a block device", path);
-    default: break;
-    }
-    bool hint =
-        !read_only && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY);
-    return block_fail(err, "%s: %s%s", path, strerror(errno),
-                      hint ? " (add ,ro to only read it)" : "");
-}
-
 int qcow2_open_file(const char *path, const struct block_options *o, struct qcow2_file *file,
                     struct block_error *err)
 {
@@ -165,7 +145,7 @@ int qcow2_open_file(const char *path, const struct block_options *o, struct qcow
     int fd =
         open(path, (o->read_only ? O_RDONLY : O_RDWR | O_EXCL) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) {
-        return fail_open(path, o->read_only, err);
+        return block_fail_open(err, path, o->read_only);
     }
     int rc = qcow2_io_init(&file->io, fd);
     if (rc) {

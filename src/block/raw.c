@@ -28,10 +28,10 @@ _Static_assert(offsetof(struct io_vec, len) == offsetof(struct iovec, iov_len), 
 struct raw {
     struct block b;
     int fd;
-    int claim; /* of a block device open for writing: keeps the host off it; else -1 */
+    int claim;   /* of a block device open for writing: keeps the host off it; else -1 */
     bool device; /* a block device */
     bool no_discard, no_punch, no_zero_range; /* found out: not possible here */
-    int flush_error; /* of the first flush that failed */
+    int flush_error;                          /* of the first flush that failed */
     struct image_lock lock;
 };
 
@@ -188,24 +188,7 @@ static int open_file(const char *path, bool read_only, struct block_error *err)
 {
     /* Not blocking: a pipe must not hold us up before it is refused. */
     int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd >= 0) {
-        return fd;
-    }
-    switch (errno) {
-    case ENOENT: return block_fail_gone(err, "%s: no such file", path);
-    case ENXIO:
-    case EIO:
-    case ENODEV: return block_fail_gone(err, "%s: %s", path, strerror(errno));
-    case EISDIR: return block_fail(err, "%s is a folder: a disk is a file or a block device", path);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-    case ETXTBSY:
-        return block_fail(err, "%s cannot be opened for %s: %s%s", path,
-                          read_only ? "reading" : "writing", strerror(errno),
-                          read_only ? "" : " (add ,ro to only read it)");
-    default: return block_fail(err, "%s: %s", path, strerror(errno));
-    }
+    return fd >= 0 ? fd : block_fail_open(err, path, read_only);
 }
 
 /* Claim a device for us alone: refused when it is mounted or part of another. The claim lasts as

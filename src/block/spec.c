@@ -86,6 +86,13 @@ enum spec_kind spec_kind(const char *spec)
                                           : SPEC_LEAF;
 }
 
+size_t spec_unknown_kind(const char *spec)
+{
+    size_t n = strspn(spec, "abcdefghijklmnopqrstuvwxyz0123456789");
+    bool is_word = n > 0 && spec[n] == ':' && !spec_starts(spec + n, "://");
+    return is_word && spec_kind(spec) == SPEC_LEAF ? n + 1 : 0;
+}
+
 const char *spec_legs(const char *spec, uint64_t *chunk, struct block_error *err)
 {
     char size[24];

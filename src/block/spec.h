@@ -10,9 +10,14 @@
 
 #include "block/block.h"
 
+#define SPEC_KINDS_TEXT "of disks made of several there are concat:, stripe:SIZE: and mirror:"
+
 enum spec_kind { SPEC_LEAF, SPEC_CONCAT, SPEC_STRIPE, SPEC_MIRROR };
 
 enum spec_kind spec_kind(const char *spec);
+/** A word and a colon as a kind has them, but none of the kinds: raid5:A. 0, or the length of the
+ * word with its colon. It may be a file's name all the same. */
+size_t spec_unknown_kind(const char *spec);
 /** Where the legs of a spec of several begin; *chunk: the size of a stripe. NULL with *err: what
  * comes before them is wrong. */
 const char *spec_legs(const char *spec, uint64_t *chunk, struct block_error *err);

@@ -43,7 +43,8 @@ const char image_help[] =
     "  -h, --help           this text\n"
     "\n"
     "Exit status: 0 all well; 1 the check found a problem, or what was begun failed; 2 bad "
-    "options.\n"
+    "options\n"
+    "or files, nothing was done.\n"
     "A file that could not be finished, or was interrupted with Ctrl-C, is removed.\n";
 
 struct verb {

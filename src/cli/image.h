@@ -1,5 +1,5 @@
 /* ring3 image: what its sub-verbs share. Each returns an exit status: 0; IMAGE_PROBLEM; CLI_USAGE
- * (nothing was done).
+ * (bad options or files: nothing was done).
  *
  *   image.c           options, the help text, dispatch    image_create.c   create
  *   image_info.c      info                                image_check.c    check
@@ -14,6 +14,10 @@
 #include "cli/cli.h"
 
 #define IMAGE_PROBLEM 1 /* found by a check, or what was begun failed */
+
+/** Of a file that a disk would be opened as qcow2, by its name. */
+#define IMAGE_NO_MAGIC                                                                             \
+    "%s is called qcow2 but does not begin like it: it is damaged, or another kind of file"
 
 struct image_args {
     const char *verb;           /* "create", ... for messages */
@@ -45,22 +49,21 @@ const char *image_bytes(uint64_t bytes);
 
 /* ---- image_output.c ---- */
 
-/** A file being made. It has its name only while the work goes well: a file of that name that was
- * there before stays until output_finish, one that is not finished is removed. */
+/** A file being made. It gets its name when it is finished, so that nobody takes a part for the
+ * whole, not even after kill -9: until then a file of that name that was there before stays. */
 struct image_output {
     char *path;      /* as it shall be called */
-    char *temporary; /* its name until it is finished; NULL: path */
+    char *temporary; /* its name until it is finished, in the same folder: PATH.part and a number */
+    bool replaces;   /* a file of that name is there and shall go */
     int fd;
 };
 
-/** Make path; where something is there already, only with `force`. 0, or an exit status (it was
- * said). */
+/** Begin to make path; where something is there already, only with `force`. 0, or an exit status
+ * (it was said): CLI_USAGE when it cannot be made there. */
 int output_begin(const struct image_args *a, const char *path, bool force,
                  struct image_output *out) MUST_CHECK;
-/** The name it has now. */
-const char *output_name(const struct image_output *out);
 /** Bring it to stable storage and give it its name. 0, or an exit status (it was said, the file is
- * gone). */
+ * gone); also when something got that name meanwhile. */
 int output_finish(const struct image_args *a, struct image_output *out) MUST_CHECK;
 void output_discard(struct image_output *out);
 

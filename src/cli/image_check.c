@@ -2,11 +2,13 @@
 #include "cli/image.h"
 
 #include "block/qcow2.h"
+#include "block/spec.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void on_line(void *ctx, const char *line)
@@ -42,22 +44,32 @@ static void print_result(const struct qcow2_check_result *r)
     }
 }
 
-/** Raw images have nothing that could be wrong. 0: path is qcow2; else done, with that status + 1.
- */
-static int look(const struct image_args *a, const char *path)
+/** What the path is, and that it can be checked. Raw images have nothing that could be wrong; the
+ * name decides what an image is, as for -d. True: it is to be
+ * checked; false: *status says all. */
+static bool look(const struct image_args *a, const char *path, int *status)
 {
     uint8_t magic[4];
+    struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        return image_say(a, IMAGE_PROBLEM, "%s: %s", path, strerror(errno)) + 1;
-    }
-    bool is_qcow2 = pread(fd, magic, sizeof(magic), 0) == 4 && qcow2_probe(magic, sizeof(magic));
-    close(fd);
-    if (!is_qcow2) {
+    if (fd < 0 || fstat(fd, &st)) {
+        *status = image_say(a, CLI_USAGE, "%s: %s", path, strerror(errno));
+    } else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+        *status = image_say(a, CLI_USAGE, "%s is %s: an image is a file or a block device", path,
+                            S_ISDIR(st.st_mode) ? "a folder" : "neither file nor block device");
+    } else if (pread(fd, magic, sizeof(magic), 0) == 4 && qcow2_probe(magic, sizeof(magic))) {
+        close(fd);
+        return true;
+    } else if (spec_ends(path, ".qcow2")) {
+        *status = image_say(a, IMAGE_PROBLEM, IMAGE_NO_MAGIC, path);
+    } else {
         printf("%s is not a qcow2 image: there is nothing to check\n", path);
-        return 1;
+        *status = 0;
     }
-    return 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return false;
 }
 
 int image_check(const struct image_args *a)
@@ -65,9 +77,9 @@ int image_check(const struct image_args *a)
     struct block_error err;
     struct qcow2_check_result result;
     const struct qcow2_check_sink sink = {.line = on_line, .stop = on_stop};
-    int done = look(a, a->word[0]);
-    if (done) {
-        return done - 1;
+    int status;
+    if (!look(a, a->word[0], &status)) {
+        return status;
     }
     signals_catch();
     int rc = qcow2_check(a->word[0], a->repair, &sink, &result, &err);
@@ -78,7 +90,7 @@ int image_check(const struct image_args *a)
     }
     signals_release();
     if (rc) {
-        return image_say(a, IMAGE_PROBLEM, "%s", err.text);
+        return image_say(a, err.busy ? CLI_USAGE : IMAGE_PROBLEM, "%s", err.text);
     }
     print_result(&result);
     return result.corruptions || result.leaks ? IMAGE_PROBLEM : 0;

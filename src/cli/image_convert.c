@@ -160,12 +160,13 @@ static int into_file(const struct image_args *a, struct block *from, const char 
         rc = block_fail(&err, "%s: %s", a->word[1], strerror(errno));
     }
     if (!rc) {
-        rc = raw ? raw_open(output_name(&out), &o, &to, &err)
-                 : qcow2_open(output_name(&out), &o, &to, &err);
+        rc =
+            raw ? raw_open(out.temporary, &o, &to, &err) : qcow2_open(out.temporary, &o, &to, &err);
     }
     if (rc) {
         status = image_say(a, IMAGE_PROBLEM, "%s", err.text);
     } else {
+        snprintf(to->name, sizeof(to->name), "%s", a->word[1]);
         status = run_copy(a, from, to, true);
         block_close(to);
     }
@@ -187,10 +188,10 @@ static int into_disk(const struct image_args *a, struct block *from)
                          a->word[1]);
     }
     if (block_open(a->word[1], &o, &to, &err)) {
-        return image_say(a, IMAGE_PROBLEM, "%s", err.text);
+        return image_say(a, CLI_USAGE, "%s", err.text);
     }
     int status = to->size < from->size
-                     ? image_say(a, IMAGE_PROBLEM, "%s has %s, but %s are needed", a->word[1],
+                     ? image_say(a, CLI_USAGE, "%s has %s, but %s are needed", a->word[1],
                                  image_bytes(to->size), image_bytes(from->size))
                      : run_copy(a, from, to, false);
     block_close(to);
@@ -211,7 +212,7 @@ static int open_source(const struct image_args *a, struct block **from)
     bool same = !rc && is_same_file(spec, a->word[1]);
     free(spec);
     if (rc) {
-        return image_say(a, IMAGE_PROBLEM, "%s", err.text);
+        return image_say(a, CLI_USAGE, "%s", err.text);
     }
     if (same) {
         block_close(*from);

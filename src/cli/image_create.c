@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define CHAIN_MAX 32u /* files looked at; more than can be opened */
 
 static bool begins_like_qcow2(const char *path)
 {
@@ -49,11 +52,47 @@ static int look_at_backing(const struct image_args *a, const char *format, uint6
     int rc = strcmp(format, "qcow2") == 0 ? qcow2_open(a->backing, &o, &b, &err)
                                           : raw_open(a->backing, &o, &b, &err);
     if (rc) {
-        return image_say(a, IMAGE_PROBLEM, "%s", err.text);
+        return image_say(a, CLI_USAGE, "%s", err.text);
     }
     *size = b->size;
     block_close(b);
     return 0;
+}
+
+/** The file below the image at path, which is qcow2; *is_qcow2: what that one is. malloc'd; NULL:
+ * there is none. */
+static char *next_in_chain(const char *path, int fd, bool *is_qcow2)
+{
+    struct block_error err;
+    struct qcow2_info info;
+    if (qcow2_info(fd, path, &info, &err) || !info.backing[0]) {
+        return NULL;
+    }
+    *is_qcow2 = info.backing_format[0] ? strcmp(info.backing_format, "qcow2") == 0
+                                       : spec_ends(info.backing, ".qcow2");
+    return qcow2_backing_path(path, info.backing);
+}
+
+/** Whether `made` is the backing file, or one below it: making it anew would destroy what it shall
+ * read. The chain was opened once: it has an end, but others may change it meanwhile. */
+static bool is_in_chain(const struct stat *made, const char *backing, bool is_qcow2)
+{
+    char *path = strdup(backing);
+    bool found = false;
+    for (unsigned left = CHAIN_MAX; path && !found && left > 0; left--) {
+        struct stat st;
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        found = fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == made->st_dev &&
+                st.st_ino == made->st_ino;
+        char *next = fd >= 0 && !found && is_qcow2 ? next_in_chain(path, fd, &is_qcow2) : NULL;
+        if (fd >= 0) {
+            close(fd);
+        }
+        free(path);
+        path = next;
+    }
+    free(path);
+    return found;
 }
 
 static int plan_backing(const struct image_args *a, struct qcow2_create *what)
@@ -68,11 +107,25 @@ static int plan_backing(const struct image_args *a, struct qcow2_create *what)
                          a->backing);
     }
     int status = look_at_backing(a, format, &what->size);
+    struct stat made;
+    if (!status && stat(a->word[0], &made) == 0 &&
+        is_in_chain(&made, a->backing, strcmp(format, "qcow2") == 0)) {
+        return image_say(a, CLI_USAGE,
+                         "%s is the backing file, or one below it: an image cannot lie over itself",
+                         a->word[0]);
+    }
     what->backing_format = format;
     what->backing = status ? NULL : name_in_image(a->word[0], a->backing);
     return status || what->backing
                ? status
                : image_say(a, IMAGE_PROBLEM, "%s: %s", a->backing, strerror(errno));
+}
+
+/** A number, but none from 1 on: "0", "0G". */
+static bool is_zero(const char *text)
+{
+    size_t digits = strspn(text, "0");
+    return digits > 0 && (!text[digits] || (strchr("KMGTkmgt", text[digits]) && !text[digits + 1]));
 }
 
 static int parse_size(const struct image_args *a, uint64_t *size)
@@ -83,6 +136,9 @@ static int parse_size(const struct image_args *a, uint64_t *size)
                                       a->word[0]);
     }
     *size = spec_number(a->word[1], 1024);
+    if (is_zero(a->word[1])) {
+        return image_say(a, CLI_USAGE, "%s: a disk has 512 bytes at least", a->word[1]);
+    }
     if (*size == 0 || *size > INT64_MAX) {
         return image_say(a, CLI_USAGE,
                          "%s: SIZE is a number of bytes, or has a suffix K, M, G or T, as in 10G",
@@ -114,16 +170,13 @@ int image_create(const struct image_args *a)
 {
     struct qcow2_create what = {.cluster_bits = image_cluster_bits(a)};
     struct image_output out;
-    const char *format = image_format(a,
-                                      a->format    ? a->format
-                                      : a->backing ? "qcow2"
-                                                   : NULL,
-                                      a->word[0]);
+    const char *format = image_format(a, a->format, a->word[0]);
     if (!format) {
         return CLI_USAGE;
     }
     if (strcmp(format, "raw") == 0 && (a->backing || a->cluster)) {
-        return image_say(a, CLI_USAGE, "%s is for qcow2: add -f qcow2",
+        return image_say(a, CLI_USAGE,
+                         "%s is for qcow2: give it a name that ends in .qcow2, or -f qcow2",
                          a->backing ? "-b" : "--cluster");
     }
     if (a->backing_format && !a->backing) {

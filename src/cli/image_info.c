@@ -3,6 +3,8 @@
 
 #include "block/mirror.h"
 #include "block/qcow2.h"
+#include "block/spec.h"
+#include "control/json_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +41,8 @@ static json_object *qcow2_json(const struct qcow2_info *q)
     json_object_object_add(o, "external_data", json_object_new_boolean(q->external_data));
     json_object_object_add(o, "encrypted", json_object_new_boolean(q->encrypted));
     if (q->backing[0]) {
-        json_object_object_add(o, "backing", json_object_new_string(q->backing));
-        json_object_object_add(o, "backing_format", json_object_new_string(q->backing_format));
+        json_object_object_add(o, "backing", json_text(q->backing));
+        json_object_object_add(o, "backing_format", json_text(q->backing_format));
     }
     return o;
 }
@@ -48,7 +50,7 @@ static json_object *qcow2_json(const struct qcow2_info *q)
 static void print_json(const struct report *r)
 {
     json_object *o = json_object_new_object();
-    json_object_object_add(o, "name", json_object_new_string(r->name));
+    json_object_object_add(o, "name", json_text(r->name));
     json_object_object_add(o, "format", json_object_new_string(r->format));
     json_object_object_add(o, "size", json_object_new_uint64(r->size));
     if (r->allocated) {
@@ -58,7 +60,7 @@ static void print_json(const struct report *r)
         json_object_object_add(o, "qcow2", qcow2_json(&r->qcow2));
     }
     if (r->mirror[0]) {
-        json_object_object_add(o, "mirror", json_object_new_string(r->mirror));
+        json_object_object_add(o, "mirror", json_text(r->mirror));
     }
     puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                                                JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -121,13 +123,13 @@ static int describe_disk(const struct image_args *a, struct report *r, bool need
     struct block *b;
     char *spec;
     if (block_parse(a->word[0], &spec, &o, &err)) {
-        return needed ? image_say(a, IMAGE_PROBLEM, "%s", err.text) : 0;
+        return needed ? image_say(a, CLI_USAGE, "%s", err.text) : 0;
     }
     o.read_only = true;
     int rc = block_open(spec, &o, &b, &err);
     free(spec);
     if (rc) {
-        return needed ? image_say(a, IMAGE_PROBLEM, "%s", err.text) : 0; /* a VM may be using it */
+        return needed ? image_say(a, CLI_USAGE, "%s", err.text) : 0; /* a VM may be using it */
     }
     r->size = b->size;
     r->format = b->ops->format;
@@ -149,6 +151,9 @@ static int describe_file(const struct image_args *a, int fd, struct report *r)
     }
     r->allocated = S_ISREG(st.st_mode) ? (uint64_t)st.st_blocks * 512 : 0;
     r->is_qcow2 = pread(fd, magic, sizeof(magic), 0) == 4 && qcow2_probe(magic, sizeof(magic));
+    if (!r->is_qcow2 && S_ISREG(st.st_mode) && spec_ends(r->name, ".qcow2")) {
+        return image_say(a, IMAGE_PROBLEM, IMAGE_NO_MAGIC, r->name);
+    }
     if (!r->is_qcow2) {
         r->format = "raw";
         r->size = (uint64_t)st.st_size;

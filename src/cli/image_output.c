@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NAME_CUT 230 /* of the 255 bytes that a file's name can have */
+
 static volatile sig_atomic_t caught;
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
@@ -52,11 +54,6 @@ void signals_release(void)
     }
 }
 
-const char *output_name(const struct image_output *out)
-{
-    return out->temporary ? out->temporary : out->path;
-}
-
 /** What is there already may be replaced: a file that nobody uses. */
 static int may_replace(const struct image_args *a, const char *path, bool force)
 {
@@ -72,13 +69,13 @@ static int may_replace(const struct image_args *a, const char *path, bool force)
         if (fd >= 0) {
             close(fd);
         }
-        return image_say(a, IMAGE_PROBLEM, "%s: %s", path, strerror(error));
+        return image_say(a, CLI_USAGE, "%s: %s", path, strerror(error));
     }
     int status = 0;
     if (!S_ISREG(st.st_mode)) {
         status = image_say(a, CLI_USAGE, "%s is not a file, and cannot be replaced by one", path);
     } else if (lock_take(&lock, fd, path, true, NULL, &err)) {
-        status = image_say(a, IMAGE_PROBLEM, "%s", err.text);
+        status = image_say(a, CLI_USAGE, "%s", err.text);
     } else {
         close(fd);
         lock_drop(&lock);
@@ -88,26 +85,38 @@ static int may_replace(const struct image_args *a, const char *path, bool force)
     return status;
 }
 
+/** PATH.partPID, the file's own name cut so that the whole fits. malloc'd, or NULL. */
+static char *temporary_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    int folder = slash ? (int)(slash + 1 - path) : 0;
+    char *name;
+    return asprintf(&name, "%.*s%.*s.part%d", folder, path, NAME_CUT, path + folder,
+                    (int)getpid()) < 0
+               ? NULL
+               : name;
+}
+
 int output_begin(const struct image_args *a, const char *path, bool force, struct image_output *out)
 {
-    *out = (struct image_output){.path = strdup(path), .fd = -1};
-    if (!out->path) {
-        return image_say(a, IMAGE_PROBLEM, "no memory");
+    struct stat st;
+    if (!path[0]) {
+        return image_say(a, CLI_USAGE, "\"\" names no file");
     }
-    out->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int status = 0;
-    if (out->fd < 0 && errno == EEXIST) {
-        status = may_replace(a, path, force);
-        if (!status && asprintf(&out->temporary, "%s.part%d", path, (int)getpid()) < 0) {
-            out->temporary = NULL;
+    *out = (struct image_output){.path = strdup(path), .fd = -1};
+    out->replaces = lstat(path, &st) == 0;
+    int status = out->replaces ? may_replace(a, path, force) : 0;
+    if (!status) {
+        out->temporary = temporary_name(path);
+        if (!out->path || !out->temporary) {
             status = image_say(a, IMAGE_PROBLEM, "no memory");
         }
-        if (!status && out->temporary) {
-            out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        }
     }
-    if (!status && out->fd < 0) {
-        status = image_say(a, IMAGE_PROBLEM, "%s cannot be made: %s", path, strerror(errno));
+    if (!status) {
+        out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (out->fd < 0) {
+            status = image_say(a, CLI_USAGE, "%s cannot be made: %s", path, strerror(errno));
+        }
     }
     if (status) {
         free(out->path);
@@ -118,13 +127,31 @@ int output_begin(const struct image_args *a, const char *path, bool force, struc
 
 void output_discard(struct image_output *out)
 {
-    if (out->fd >= 0) {
-        close(out->fd);
-        unlink(output_name(out));
-    }
+    close(out->fd);
+    unlink(out->temporary);
     free(out->path);
     free(out->temporary);
     *out = (struct image_output){.fd = -1};
+}
+
+/** Give the file its name, without taking it from another. 0 or an errno. */
+static int rename_new(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+        return errno;
+    }
+    if (link(from, to) == 0) { /* a file system that does not know the flag */
+        unlink(from);
+        return 0;
+    }
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) {
+        return errno;
+    }
+    struct stat st; /* and no links either */
+    return lstat(to, &st) == 0 ? EEXIST : rename(from, to) ? errno : 0;
 }
 
 /** Bring the folder's entry for path to stable storage. */
@@ -144,11 +171,17 @@ static int sync_folder(const char *path)
 int output_finish(const struct image_args *a, struct image_output *out)
 {
     int error = fsync(out->fd) ? errno : 0;
-    if (!error && out->temporary && rename(out->temporary, out->path)) {
-        error = errno;
+    if (!error && out->replaces) {
+        error = rename(out->temporary, out->path) ? errno : 0;
+    } else if (!error) {
+        error = rename_new(out->temporary, out->path);
     }
     if (error) {
-        int status = image_say(a, IMAGE_PROBLEM, "%s: %s", out->path, strerror(error));
+        int status =
+            error == EEXIST && !out->replaces
+                ? image_say(a, IMAGE_PROBLEM, "%s was made by another program meanwhile: it stays",
+                            out->path)
+                : image_say(a, IMAGE_PROBLEM, "%s: %s", out->path, strerror(error));
         output_discard(out);
         return status;
     }

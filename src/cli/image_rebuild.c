@@ -25,7 +25,7 @@ static int open_leg(const struct image_args *a, const char *arg, struct block **
         return image_say(a, CLI_USAGE,
                          "%s: both legs get a mark and must be writable: leave ,ro away", arg);
     }
-    return rc ? image_say(a, IMAGE_PROBLEM, "%s", err.text) : 0;
+    return rc ? image_say(a, CLI_USAGE, "%s", err.text) : 0;
 }
 
 int image_rebuild(const struct image_args *a)

@@ -4,7 +4,7 @@
  * What was written since the last flush is kept (at most LOG_BYTES; then the helper flushes by
  * itself) and sent again over a new connection: the server may be another process, which never saw
  * it. Without that a flush would promise what nobody can hold. One thread; every wait ends when
- * ring3 has gone.
+ * ring3 has gone, also for a server that does not answer: what it has answered it has.
  */
 #ifndef NBD_HELPER_LINK_H
 #define NBD_HELPER_LINK_H

@@ -2,7 +2,8 @@
  *
  * It gets a listening socket, and we are its only client. It dies with the thread that started it and with the connection. It shuts itself into the
  * directory as far as it may: in namespaces of its own, else by chroot, else (Rust only, without any rights) not at all. For a read-only share we
- * first make the directory read-only in a mount namespace of its own: the guest cannot be asked to keep to it.
+ * first make the directory read-only in a mount namespace of its own: the guest cannot be asked to keep to it. Who may not mount has the Rust one
+ * refuse the guest's changes.
  */
 #include "share/share.h"
 
@@ -26,6 +27,7 @@
 
 #define LISTEN_FD 3
 #define START_MS 5000
+#define C_NEEDS_ROOT "this version of it needs root: run ring3 as root, or install the package virtiofsd (Debian 13), which does not"
 
 static const struct program {
     const char *path;
@@ -68,20 +70,23 @@ NORETURN static void run_program(const struct program *p, const struct share_con
     setpgid(0, 0);
     int null = open("/dev/null", O_RDWR);
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(messages, STDERR_FILENO) < 0 ||
+        /* NOLINTNEXTLINE(clang-analyzer-unix.StdCLibraryFunctions): there is no child without listen_fd */
         dup2(listen_fd, LISTEN_FD) < 0) {
         _exit(1);
     }
     fcntl(LISTEN_FD, F_SETFD, 0);
     syscall(SYS_close_range, LISTEN_FD + 1, ~0u, 0);
     int err = c->read_only ? make_read_only(c->source) : 0;
-    if (err) {
+    bool refuses = err == -EPERM && p->rust;
+    if (err && !refuses) {
         fprintf(stderr, "cannot make it read-only for the guest: %s\n", strerror(-err));
         _exit(1);
     }
     if (p->rust) {
         snprintf(source, sizeof(source), "--shared-dir=%s", c->source);
         snprintf(box, sizeof(box), "--sandbox=%s", sandbox);
-        execl(p->path, "virtiofsd", "--fd=3", source, box, "--log-level=error", (char *)NULL);
+        execl(p->path, "virtiofsd", "--fd=3", source, box, "--log-level=error", refuses ? "--readonly" : (char *)NULL,
+              (char *)NULL);
     } else {
         snprintf(source, sizeof(source), "source=%s", c->source);
         snprintf(box, sizeof(box), "sandbox=%s", sandbox);
@@ -197,7 +202,7 @@ int share_spawn(const struct share_config *c, struct share_helper *h, struct sha
         failed = attempt(p, c, *sandbox, h, said, sizeof(said));
     }
     if (failed) {
-        const char *why = failed < 0 ? strerror(-failed) : !p->rust && geteuid() ? "this version of it needs root" : *said ? said : "it ended at once";
+        const char *why = failed < 0 ? strerror(-failed) : !p->rust && geteuid() ? C_NEEDS_ROOT : *said ? said : "it ended at once";
         fmt_line(err->text, sizeof(err->text), "-v %s: virtiofsd does not start: %s", c->source, why);
         return -1;
     }

@@ -173,8 +173,8 @@ int vhost_user_hello(struct vhost_user *u, int fd)
     if (!err && (u->features & F_PROTOCOL_FEATURES)) {
         uint64_t protocol;
         err = ask(u, GET_PROTOCOL_FEATURES, NULL, 0, &protocol, sizeof(protocol));
-        protocol &= PROTOCOL_F_MQ | PROTOCOL_F_REPLY_ACK;
         if (!err) {
+            protocol &= PROTOCOL_F_MQ | PROTOCOL_F_REPLY_ACK;
             err = tell(u, SET_PROTOCOL_FEATURES, &protocol, sizeof(protocol), NULL, 0);
             u->ack = protocol & PROTOCOL_F_REPLY_ACK;
         }

@@ -26,6 +26,11 @@ expect_text out '1.0 GB (1073741824 bytes)' info
 image info --format json a.qcow2
 expect_text out '"size": 1073741824' 'info --format json'
 expect_text out '"cluster_size": 65536' 'info --format json'
+image create $'bytes\xff.qcow2' 1M
+image info --format json $'bytes\xff.qcow2'
+expect_status 0 'info of a name that is not UTF-8'
+iconv -f UTF-8 -t UTF-8 out >/dev/null 2>&1 || fail "info --format json is not UTF-8: $(grep name out | od -c | head -3)"
+expect_text out $'bytes\xef\xbf\xbd.qcow2' 'info of a name that is not UTF-8'
 image create b.raw 10M
 [ "$(stat -c %s b.raw)" -eq 10485760 ] || fail "create b.raw: $(stat -c %s b.raw) bytes"
 [ "$(stat -c %b b.raw)" -lt 64 ] || fail "create b.raw takes space"
@@ -43,19 +48,34 @@ refused 2 'the size of the disk is needed' create x
 refused 2 'SIZE is a number' create x 10Q
 refused 2 'multiple of 512' create x 1000
 refused 2 'power of two' create --cluster 100K x.qcow2 1G
-refused 2 'add -f qcow2' create --cluster 4K x 1G
+refused 2 'or -f qcow2' create --cluster 4K x 1G
 refused 2 'no such format' create -f vmdk x 1G
 refused 2 'did you mean --cluster' create --clutser 4K x.qcow2 1G
 refused 2 "did you mean create" craete x 1G
 refused 2 'one name too many' create x 1G y
 refused 2 'no such option: -c' create -c x 1G
 refused 2 'needs a value' create x 1G -f
-refused 1 'No such file or directory' create no/such/folder 1G
-refused 1 'nothere: no such file' info nothere
-refused 1 'nothere: No such file' check nothere
-refused 1 'nothere: no such file' convert nothere x
+refused 2 'No such file or directory' create no/such/folder 1G
+refused 2 'nothere: no such file' info nothere
+refused 2 'nothere: No such file' check nothere
+refused 2 'nothere: no such file' convert nothere x
 refused 2 'two names are needed' convert b.raw
+refused 2 'a disk has 512 bytes at least' create x 0
+refused 2 'a disk has 512 bytes at least' create x 0G
+refused 2 'names no file' create '' 1G
+refused 2 'is no option' info b.raw,bogus
+refused 2 'is no option' convert b.raw,bogus x
+refused 2 'no such file' rebuild nothere b.raw
+refused 2 'a folder' info .
+refused 2 'a folder' check .
+mkfifo pipe
+refused 2 'neither file nor block device' check pipe
+refused 2 'neither file nor block device' info pipe
 [ ! -e x ] && [ ! -e x.qcow2 ] || fail "something refused was made"
+long=$(printf 'n%.0s' {1..255})
+image create "$long" 1M
+expect_status 0 'create with the longest name'
+rm "$long"
 image create -y a.qcow2 2G
 expect_status 0 'create -y'
 image info a.qcow2
@@ -90,10 +110,10 @@ refused 2 'are the same file' convert -y data ./data
 refused 2 'exists already' convert data back
 refused 2 'begins like a qcow2' create -b image x.qcow2
 image convert -O qcow2 -y data image
-refused 1 'begins like a qcow2' convert image x
+refused 2 'begins like a qcow2' convert image x
 refused 2 'add -O qcow2' convert -c data x
 mkdir folder
-refused 1 'folder' convert -y data folder
+refused 2 'folder' convert -y data folder
 image convert data,ro x.raw
 cmp data x.raw || fail "convert DISK,ro"
 truncate -s 10M p1
@@ -110,7 +130,7 @@ image create -b data over.qcow2
 expect_status 0 'create -b'
 image info over.qcow2
 expect_text out 'data (raw)' 'info of an image with a backing file'
-refused 1 'say ,backing' convert over.qcow2 y
+refused 2 'say ,backing' convert over.qcow2 y
 image convert over.qcow2,backing y
 cmp data y || fail "convert of an image with a backing file"
 image create -b over.qcow2 sub/top.qcow2 30M
@@ -120,8 +140,25 @@ expect_text out "$PWD/over.qcow2 (qcow2)" 'the backing file elsewhere is absolut
 image convert sub/top.qcow2,backing top
 cmp -n 20971520 top data || fail "a chain of two"
 [ -z "$qemu" ] || qemu-img compare -q -f raw -F qcow2 top sub/top.qcow2 || fail "a chain of two: QEMU differs"
-refused 1 'nothing: no such file' create -b nothing x.qcow2 1G
+refused 2 'nothing: no such file' create -b nothing x.qcow2 1G
 refused 2 'there is no -b' create -F raw x.qcow2 1G
+refused 2 'in .qcow2, or -f qcow2' create -b data x.img
+[ ! -e x.img ] || fail "create -b makes qcow2 under a raw name"
+image create -f qcow2 -b data x.img
+expect_status 0 'create -f qcow2 -b'
+
+# An image over itself, at once or by way of others: nothing is touched.
+image create -b over.qcow2 top.qcow2
+cp over.qcow2 over.kept
+refused 2 'cannot lie over itself' create -y -b over.qcow2 over.qcow2
+refused 2 'cannot lie over itself' create -y -b top.qcow2 ./over.qcow2
+refused 2 'cannot lie over itself' create -y -b over.qcow2 -f qcow2 data
+refused 2 'cannot lie over itself' create -b sub/../over.qcow2 over.qcow2
+ln -s over.qcow2 alias.qcow2
+refused 2 'cannot lie over itself' create -y -b alias.qcow2 over.qcow2
+cmp over.qcow2 over.kept || fail "create -y over its own backing file changed it"
+image create -y -b over.qcow2 top.qcow2
+expect_status 0 'create -y over the same backing file'
 
 # ---- check, repair ----
 if [ -n "$qemu" ]; then
@@ -142,13 +179,23 @@ fi
 image check data
 expect_status 0 'check of a raw image'
 expect_text out 'nothing to check' 'check of a raw image'
+# By its name it is opened as qcow2: without the magic it is damaged.
+image create spoilt.qcow2 1M
+printf X | dd of=spoilt.qcow2 bs=1 conv=notrunc status=none
+: >empty.qcow2
+for file in spoilt.qcow2 empty.qcow2; do
+    refused 1 'does not begin like it' check "$file"
+    refused 1 'does not begin like it' info "$file"
+done
+image info spoilt.qcow2,format=raw
+expect_status 0 'info of a damaged image as raw'
 
 # ---- what is in use ----
 exec 9<>a.qcow2
 if command -v flock >/dev/null && flock --help 2>&1 | grep -q fcntl; then
     flock --fcntl 9
-    refused 1 'in use' check --repair a.qcow2
-    refused 1 'in use' create -y a.qcow2 1G
+    refused 2 'in use' check --repair a.qcow2
+    refused 2 'in use' create -y a.qcow2 1G
     image info a.qcow2
     expect_status 0 'info of an image in use'
 fi
@@ -168,6 +215,13 @@ for target in new kept; do
         [ $status -gt 128 ] || fail "interrupted by $signal: exit status $status; $(cat err)"
     done
 done
+"$RING3" image convert -c -O qcow2 -y large new 2>err &
+pid=$!
+sleep 0.3
+kill -KILL $pid
+wait $pid 2>/dev/null
+ls new.part* >/dev/null 2>&1 || fail "killed too early or too late for this test: $(ls)"
+rm -f new.part*
 [ ! -e new ] || fail "a half-written file is left"
 [ "$(head -c 3 kept)" = old ] || fail "the file that was there is spoilt"
 [ "$(ls | grep -c part)" -eq 0 ] || fail "interrupted: $(ls | grep part) is left"

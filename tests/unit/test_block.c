@@ -187,6 +187,23 @@ static void test_raw_holes(void **state)
     block_close(b);
 }
 
+/** ,ro is a remedy only for what may be read. Root may do all: then it is somebody else who tries. */
+static void refused_by_mode(mode_t mode, bool may_read)
+{
+    const bool root = geteuid() == 0;
+    struct block_error err = {.text = ""};
+    struct block *b;
+    make(4096);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(chmod(path, mode), 0);
+    assert_int_equal(root ? seteuid(65534) : 0, 0);
+    assert_int_equal(raw_open(path, &plain, &b, &err), -1);
+    assert_int_equal(root ? seteuid(0) : 0, 0);
+    assert_non_null(strstr(err.text, "Permission denied"));
+    assert_int_equal(strstr(err.text, "add ,ro") != NULL, may_read);
+    unlink(path);
+}
+
 static void test_raw_refused(void **state)
 {
     (void)state;
@@ -196,6 +213,8 @@ static void test_raw_refused(void **state)
     make(1000);
     refused(&plain, "truncate -s 1024");
     unlink(path);
+    refused_by_mode(0444, true);
+    refused_by_mode(0, false);
     assert_int_equal(mkdir(path, 0700), 0);
     refused(&plain, "is a folder");
     refused(&read_only, "is a folder");

@@ -103,11 +103,15 @@ static void test_parse(void **state)
            &o);
     parses("concat:a,,b,c", "concat:a,,b,c", &o);
     parses("mirror:./ro,b", "mirror:./ro,b", &o);
+    parses("odd:name,ro", "odd:name", &o);
 }
 
 static void test_parse_wrong(void **state)
 {
     (void)state;
+    wrong("raid5:a,b", "there are concat:, stripe:SIZE: and mirror:");
+    wrong("raid5:a,ro=b", "is no option");
+    wrong("./raid5:a,b", "\"b\" is no option");
     wrong("", "names no file");
     wrong(",ro", "names no file");
     wrong("x,", "is no option of a disk");
@@ -241,6 +245,7 @@ static void test_open_refused(void **state)
     assert_int_equal(link("a", "a2"), 0);
     assert_int_equal(symlink("a", "a3"), 0);
     refused("none", &plain, "ring3 image create makes one");
+    refused("raid5:none", &plain, "there are concat:, stripe:SIZE: and mirror:");
     refused("concat:a,none", &plain, "none: no such file");
     refused("stripe:4K:a,none", &plain, "none: no such file");
     refused("mirror:a,none", &plain, "none: no such file");

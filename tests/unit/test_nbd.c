@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "block/block.h"
+#include "block/nbd_proto.h"
 #include "disk_model.h"
 
 #define SKIPPED 77
@@ -373,6 +375,99 @@ static void test_parent_dies(void **state)
     stop(server);
 }
 
+/** The server is stopped: it takes connections and requests, and answers none. */
+static void test_server_silent(void **state)
+{
+    (void)state;
+    uint8_t buf[512] = {3};
+    const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
+    pid_t pid = serve("nbdkit -f -U s memory 8M");
+    struct block *b = open_disk(false);
+    assert_int_equal(block_write(b, 0, &vec, 1), 0);
+    assert_int_equal(block_flush(b), 0);
+    assert_int_equal(block_read(b, 0, &vec, 1), 0);
+    kill(pid, SIGSTOP);
+    double begin = seconds();
+    block_close(b); /* all is flushed: there is nothing to ask for */
+    assert_true(seconds() - begin < 2);
+    assert_int_equal(reports, 0);
+    stop(pid);
+}
+
+static pid_t start_helper(int *fd)
+{
+    char path[PATH_MAX];
+    int pair[2];
+    snprintf(path, sizeof(path), "%s/ring3-nbd", getenv("RING3_LIBEXEC"));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(pair[1], NBD_FD);
+        fcntl(NBD_FD, F_SETFD, 0);
+        execl(path, "ring3-nbd", NULL);
+        _exit(127);
+    }
+    close(pair[1]);
+    *fd = pair[0];
+    return pid;
+}
+
+static void say(int fd, enum nbd_op op, uint64_t off, const void *data, size_t len)
+{
+    const struct nbd_request r = {.op = op, .off = off, .len = len};
+    assert_int_equal(send(fd, &r, sizeof(r), 0), sizeof(r));
+    assert_int_equal(data ? send(fd, data, len, 0) : (ssize_t)len, len);
+}
+
+/** ring3 goes, in the midst of a request that a silent server does not answer: so does the helper,
+ * at once, and what the server had answered is there. how: of shutdown(2); -1: it closes. */
+static void leave_midst(enum nbd_op op, int how)
+{
+    static uint8_t buf[65536];
+    struct nbd_opened opened;
+    struct nbd_reply reply;
+    int fd, status;
+    pid_t server = serve("nbdkit -f -U s memory 8M"), helper = start_helper(&fd);
+    say(fd, NBD_OPEN, 0, uri, strlen(uri));
+    assert_int_equal(recv(fd, &opened, sizeof(opened), MSG_WAITALL), sizeof(opened));
+    memset(buf, 5, sizeof(buf));
+    say(fd, NBD_WRITE, 0, buf, sizeof(buf));
+    assert_int_equal(recv(fd, &reply, sizeof(reply), MSG_WAITALL), sizeof(reply));
+    assert_int_equal(reply.error, 0);
+    kill(server, SIGSTOP);
+    say(fd, op, sizeof(buf), op == NBD_WRITE ? buf : NULL, op == NBD_FLUSH ? 0 : sizeof(buf));
+    usleep(100000);
+    assert_int_equal(waitpid(helper, &status, WNOHANG), 0);
+    double begin = seconds();
+    assert_int_equal(how >= 0 ? shutdown(fd, how) : close(fd), 0);
+    while (waitpid(helper, &status, WNOHANG) == 0) {
+        assert_true(seconds() - begin < 2);
+        usleep(1000);
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    kill(server, SIGCONT);
+    struct block *b = open_disk(true);
+    memset(buf, 0, sizeof(buf));
+    const struct io_vec vec = {.base = buf, .len = sizeof(buf)};
+    assert_int_equal(block_read(b, 0, &vec, 1), 0);
+    assert_true(buf[0] == 5 && memcmp(buf, buf + 1, sizeof(buf) - 1) == 0);
+    block_close(b);
+    if (how >= 0) {
+        close(fd);
+    }
+    stop(server);
+}
+
+static void test_ring3_leaves(void **state)
+{
+    (void)state;
+    leave_midst(NBD_WRITE, -1);
+    leave_midst(NBD_READ, SHUT_RDWR);
+    leave_midst(NBD_FLUSH, SHUT_WR);
+    leave_midst(NBD_ZERO, -1);
+}
+
 static int begin(void **state)
 {
     char exe[PATH_MAX] = "";
@@ -402,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_server_returns), cmocka_unit_test(test_long_without_flush),
         cmocka_unit_test(test_server_gone),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_helper_dies),    cmocka_unit_test(test_parent_dies),
+        cmocka_unit_test(test_server_silent),  cmocka_unit_test(test_ring3_leaves),
     };
     if (system("nbdkit --version >/dev/null 2>&1 && qemu-nbd --version >/dev/null 2>&1")) {
         printf("nbdkit and qemu-nbd are not installed\n");
