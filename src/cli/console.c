@@ -251,9 +251,9 @@ static int run_session(const struct vms *v, const struct vm_entry *e)
     struct vm_error err;
     struct winsize size;
     int lines = terminal_size(&size) ? size.ws_row : LINES_DEFAULT;
-    if (attach(&s, lines < LINES_MAX ? lines : LINES_MAX, &err)) {
-        vms_say(v, e, err.text);
-        return CLI_FAILED;
+    int failed = attach(&s, lines < LINES_MAX ? lines : LINES_MAX, &err);
+    if (failed) {
+        return vms_say_failed(v, e, failed, &err);
     }
     begin(&s);
     enum outcome o;
@@ -280,7 +280,7 @@ int console_main(int argc, char **argv)
     if (status) {
         return status;
     }
-    status = vms_open(&v, a.verb);
+    status = vms_open(&v, a.verb, VMS_BEGINNINGS);
     const struct vm_entry *e = status ? NULL : vms_find_alive(&v, a.words[0], &status);
     if (e) {
         status = run_session(&v, e);

@@ -4,6 +4,9 @@
 #define NAMES                                                                                      \
     "\n"                                                                                           \
     "A NAME is a machine's name, or a beginning that only one has.\n"
+#define WHOLE_NAMES                                                                                \
+    "\n"                                                                                           \
+    "A NAME is all of a machine's name.\n"
 #define STATUS                                                                                     \
     "\n"                                                                                           \
     "Exit status: 0; 1 when a machine is not in a state for it or does not answer; 2 for bad\n"    \
@@ -33,7 +36,9 @@ const char console_help[] =
     "\n"
     "Keys: Ctrl-A d detaches, Ctrl-A x ends the machine, Ctrl-A h helps, Ctrl-A Ctrl-A sends "
     "Ctrl-A.\n"
-    "Standard input that is not a terminal is typed as it is, without keys.\n"
+    "Standard input that is not a terminal is typed as it is, without keys; after its end what "
+    "the\n"
+    "machine says is shown on, until it ends or a signal ends ring3 console.\n"
     "\n"
     "  -h, --help           this text\n" NAMES STATUS;
 
@@ -51,9 +56,10 @@ const char stop_help[] =
     "\n"
     "Press the power button, wait until the machine has powered off, and print its name. One that\n"
     "takes longer than SECONDS is killed, which is said and makes the exit status 1.\n"
+    "Of a machine that is ending already, the end is waited for.\n"
     "\n"
     "  -t, --time SECONDS   how long it may take (default 30)\n"
-    "  -h, --help           this text\n" NAMES STATUS;
+    "  -h, --help           this text\n" WHOLE_NAMES STATUS;
 
 const char kill_help[] = "Usage: ring3 kill NAME...\n"
                          "\n"
@@ -61,7 +67,7 @@ const char kill_help[] = "Usage: ring3 kill NAME...\n"
                          "their disks is there. A\n"
                          "monitor that does not answer is killed.\n"
                          "\n"
-                         "  -h, --help           this text\n" NAMES STATUS;
+                         "  -h, --help           this text\n" WHOLE_NAMES STATUS;
 
 const char pause_help[] = "Usage: ring3 pause NAME...\n"
                           "\n"
@@ -69,13 +75,13 @@ const char pause_help[] = "Usage: ring3 pause NAME...\n"
                           "guests are told afterwards\n"
                           "that time stood still.\n"
                           "\n"
-                          "  -h, --help           this text\n" NAMES STATUS;
+                          "  -h, --help           this text\n" WHOLE_NAMES STATUS;
 
 const char resume_help[] = "Usage: ring3 resume NAME...\n"
                            "\n"
                            "Let machines go on that 'ring3 pause' holds.\n"
                            "\n"
-                           "  -h, --help           this text\n" NAMES STATUS;
+                           "  -h, --help           this text\n" WHOLE_NAMES STATUS;
 
 const char stats_help[] =
     "Usage: ring3 stats [--once] [--format table|json] [NAME...]\n"
@@ -84,8 +90,9 @@ const char stats_help[] =
     "one\n"
     "processor), memory, disks, network, and how often ring3 had to step in; for one machine also "
     "the\n"
-    "kinds of these exits. Without NAME, of all that run. On a terminal anew every second until\n"
-    "Ctrl-C.\n"
+    "kinds of these exits. Without NAME, of all that run. On a terminal, as much as fits, anew "
+    "every\n"
+    "second until Ctrl-C.\n"
     "\n"
     "      --once           one table, of half a second\n"
     "      --format FORMAT  table (default); json: the counters as they are, once\n"
@@ -106,4 +113,4 @@ const char rm_help[] =
     "Their names are free afterwards. Disks are never touched.\n"
     "\n"
     "  -f, --force          kill those that run, first\n"
-    "  -h, --help           this text\n" NAMES STATUS;
+    "  -h, --help           this text\n" WHOLE_NAMES STATUS;

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/vms.h"
 #include "control/client.h"
+#include "control/json_text.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -15,9 +16,9 @@ static int add_live(const struct vms *v, const struct vm_entry *e, struct json_o
 {
     struct vm_error err;
     struct json_object *answer;
-    if (client_ask(&v->base, e->name, "inspect", &answer, VMS_ANSWER_MS, &err)) {
-        vms_say(v, e, err.text);
-        return CLI_FAILED;
+    int failed = client_ask(&v->base, e->name, "inspect", &answer, VMS_ANSWER_MS, &err);
+    if (failed) {
+        return vms_say_failed(v, e, failed, &err);
     }
     json_object_object_del(answer, "ok");
     json_object_object_add(o, "live", answer);
@@ -30,7 +31,7 @@ static int describe(const struct vms *v, const struct vm_entry *e, void *ctx)
     struct json_object *list = ctx, *o = vms_json(v, e);
     char path[sizeof(v->base.path) + VM_NAME_MAX + 2];
     snprintf(path, sizeof(path), "%s/%s", v->base.path, e->name);
-    json_object_object_add(o, "directory", json_object_new_string(path));
+    json_object_object_add(o, "directory", json_text(path));
     int status = vm_alive(e) ? add_live(v, e, o) : 0;
     json_object_array_add(list, o);
     return status;
@@ -40,7 +41,7 @@ int inspect_main(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = vms_begin(argc, argv, options, &a, &v);
+    int status = vms_begin(argc, argv, options, VMS_BEGINNINGS, &a, &v);
     if (status >= 0) {
         return status;
     }

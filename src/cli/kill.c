@@ -4,6 +4,7 @@
 #include "cli/vms.h"
 #include "control/client.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -32,19 +33,25 @@ int kill_machine(const struct vms *v, const struct vm_entry *e)
 {
     struct vm_error err;
     struct vm_entry now = *e;
-    bool asked = client_ask(&v->base, e->name, "kill", NULL, ANSWER_MS, &err) == 0;
-    if (asked && vms_wait_end(v, &now, LEAVE_MS)) {
+    char what[sizeof(err.text) + 32];
+    int failed = client_ask(&v->base, e->name, "kill", NULL, ANSWER_MS, &err);
+    /* A monitor that hears nobody any more is about to leave, like one that was asked to. */
+    if (vms_wait_end(v, &now, failed == -ETIMEDOUT ? 0 : LEAVE_MS)) {
         return 0;
     }
-    now = *e;
-    if (vms_wait_end(v, &now, 0)) {
-        return 0;
-    }
-    if (!kill_process(v, e) || !vms_wait_end(v, &now, LEAVE_MS)) {
+    bool starting = now.state == VM_STARTING;
+    bool killed = kill_process(v, e);
+    if (!vms_wait_end(v, &now, killed ? LEAVE_MS : 0)) {
         vms_say(v, e, "it cannot be ended");
         return CLI_FAILED;
     }
-    vms_say(v, e, "its monitor did not answer and was killed");
+    if (killed) {
+        snprintf(what, sizeof(what), "%s; it was killed",
+                 starting ? "it was still starting"
+                 : failed ? err.text
+                          : "its monitor did not end");
+        vms_say(v, e, what);
+    }
     return 0;
 }
 
@@ -62,7 +69,7 @@ int kill_main(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = vms_begin(argc, argv, options, &a, &v);
+    int status = vms_begin(argc, argv, options, VMS_WHOLE_NAMES, &a, &v);
     if (status >= 0) {
         return status;
     }

@@ -7,6 +7,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/vms.h"
+#include "control/replay.h"
 #include "control/vm_log.h"
 
 #include <errno.h>
@@ -30,7 +31,9 @@ static const struct args_option options[] = {
 
 struct logs {
     int fd, old_fd;
-    off_t at; /* in the first file: what was shown so far */
+    off_t at;      /* in the first file: what was shown so far */
+    bool terminal; /* which is not to answer what the guest once asked */
+    struct replay replay;
 };
 
 static int open_logs(const struct vms *v, const struct vm_entry *e, struct logs *l)
@@ -59,13 +62,20 @@ static void close_logs(struct logs *l)
     }
 }
 
-/* Copy a file from `at` on to standard output. Where it ended, or -1: nobody reads. */
-static off_t show(int fd, off_t at)
+/* Show a file from a place on; the place after what was shown, or -1: nobody reads. */
+static off_t show(struct logs *l, int fd, off_t at)
 {
     char bytes[16384];
+    uint8_t clean[sizeof(bytes) + REPLAY_HELD];
     ssize_t n;
     while ((n = pread(fd, bytes, sizeof(bytes), at)) > 0) {
-        if (fwrite(bytes, 1, (size_t)n, stdout) != (size_t)n) {
+        const void *shown = bytes;
+        size_t len = (size_t)n;
+        if (l->terminal) {
+            len = replay_filter(&l->replay, bytes, len, clean);
+            shown = clean;
+        }
+        if (fwrite(shown, 1, len, stdout) != len) {
             return -1;
         }
         at += n;
@@ -103,10 +113,10 @@ static bool show_all(struct logs *l, unsigned lines)
     unsigned missing = 0, ignored;
     off_t from = lines ? tail(l->fd, lines, &missing) : 0;
     if ((!lines || missing) &&
-        show(l->old_fd, lines ? tail(l->old_fd, missing, &ignored) : 0) < 0) {
+        show(l, l->old_fd, lines ? tail(l->old_fd, missing, &ignored) : 0) < 0) {
         return false;
     }
-    l->at = show(l->fd, from);
+    l->at = show(l, l->fd, from);
     return l->at >= 0;
 }
 
@@ -115,12 +125,12 @@ static bool show_more(struct logs *l)
 {
     struct stat st;
     if (fstat(l->fd, &st) == 0 && st.st_size < l->at) {
-        if (show(l->old_fd, l->at) < 0) {
+        if (show(l, l->old_fd, l->at) < 0) {
             return false;
         }
         l->at = 0;
     }
-    l->at = show(l->fd, l->at);
+    l->at = show(l, l->fd, l->at);
     return l->at >= 0;
 }
 
@@ -151,11 +161,11 @@ int logs_main(int argc, char **argv)
     if (status) {
         return status;
     }
-    status = vms_open(&v, a.verb);
+    status = vms_open(&v, a.verb, VMS_BEGINNINGS);
     const struct vm_entry *e = status ? NULL : vms_find(&v, a.words[0]);
     status = status || e ? status : CLI_USAGE;
     if (e) {
-        struct logs l;
+        struct logs l = {.terminal = isatty(STDOUT_FILENO)};
         status = open_logs(&v, e, &l);
         if (!status && show_all(&l, lines) && a.value[FOLLOW]) {
             follow(&v, e, &l);

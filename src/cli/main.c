@@ -1,6 +1,7 @@
 /* ring3: picks the verb. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +45,19 @@ static void fill_standard_streams(void)
     }
 }
 
+/* A verb that did all it had to must not hide that nobody could read it. */
+static int finish(const char *name, int status)
+{
+    errno = 0;
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (status || !lost) {
+        return status;
+    }
+    fprintf(stderr, "ring3 %s: cannot write to standard output: %s\n", name,
+            errno ? strerror(errno) : "input/output error");
+    return CLI_BROKEN;
+}
+
 int main(int argc, char **argv)
 {
     fill_standard_streams();
@@ -62,7 +76,7 @@ int main(int argc, char **argv)
         return unknown_verb(name);
     }
     if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-        return cli_print_help(verb);
+        return finish(name, cli_print_help(verb));
     }
-    return verb->main(argc - 1, argv + 1);
+    return finish(name, verb->main(argc - 1, argv + 1));
 }

@@ -108,7 +108,7 @@ int ps_main(int argc, char **argv)
     if (status) {
         return status;
     }
-    status = vms_open(&v, a.verb);
+    status = vms_open(&v, a.verb, VMS_BEGINNINGS);
     if (!status && a.value[QUIET]) {
         for (size_t i = 0; i < v.count; i++) {
             puts(v.list[i].name);

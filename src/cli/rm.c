@@ -41,7 +41,7 @@ int rm_main(int argc, char **argv)
 {
     struct args a;
     struct vms v;
-    int status = vms_begin(argc, argv, options, &a, &v);
+    int status = vms_begin(argc, argv, options, VMS_WHOLE_NAMES, &a, &v);
     if (status >= 0) {
         return status;
     }

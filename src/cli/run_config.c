@@ -1,12 +1,13 @@
 /* config.json: what a machine was started with. */
 #include "cli/run.h"
+#include "control/json_text.h"
 
 #include <json-c/json.h>
 #include <time.h>
 
 static void add_string(struct json_object *o, const char *name, const char *text)
 {
-    json_object_object_add(o, name, json_object_new_string(text));
+    json_object_object_add(o, name, json_text(text));
 }
 
 static void add_number(struct json_object *o, const char *name, uint64_t n)
@@ -19,7 +20,7 @@ static void add_list(struct json_object *o, const char *name, const char *const 
 {
     struct json_object *list = json_object_new_array();
     for (size_t i = 0; i < count; i++) {
-        json_object_array_add(list, json_object_new_string(strings[i]));
+        json_object_array_add(list, json_text(strings[i]));
     }
     json_object_object_add(o, name, list);
 }
@@ -28,7 +29,7 @@ static void add_command(struct json_object *o, char *const *command)
 {
     struct json_object *list = json_object_new_array();
     for (char *const *arg = command; *arg; arg++) {
-        json_object_array_add(list, json_object_new_string(*arg));
+        json_object_array_add(list, json_text(*arg));
     }
     json_object_object_add(o, "command", list);
 }

@@ -6,7 +6,8 @@
  *
  * Until the machine runs the caller reads the pipe, so that what goes wrong is said on the caller's
  * standard error, and the launcher's exit status becomes the caller's. A caller who is gone by then
- * does not want the machine any more.
+ * does not want the machine any more: one whom a signal ends, Ctrl-C say, ends the launcher first;
+ * after one who was killed outright the machine finds nobody there to be told that it runs.
  */
 #include "cli/cli.h"
 #include "cli/run.h"
@@ -14,8 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,17 +86,24 @@ static void show_messages(int fd)
     }
 }
 
-/* Until the machine runs, or the launcher has ended. The name's length, 0 if there is none. */
-static size_t wait_ready(struct pipes *p, char *name, size_t size)
+/* Until the machine runs, or the launcher has ended, or a signal came (*given_up). The name's
+ * length, 0 if there is none. */
+static size_t wait_ready(const struct pipes *p, int signals, char *name, size_t size, int *given_up)
 {
     size_t len = 0;
     for (;;) {
         struct pollfd fds[] = {{.fd = p->messages[0], .events = POLLIN},
-                               {.fd = p->ready[0], .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+                               {.fd = p->ready[0], .events = POLLIN},
+                               {.fd = signals, .events = POLLIN}};
+        struct signalfd_siginfo info;
+        if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR) {
             return 0;
         }
         show_messages(p->messages[0]);
+        if (fds[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+            *given_up = (int)info.ssi_signo;
+            return 0;
+        }
         if (!fds[1].revents) {
             continue;
         }
@@ -110,14 +120,83 @@ static size_t wait_ready(struct pipes *p, char *name, size_t size)
     }
 }
 
+/* The signals by which a caller gives up. */
+static sigset_t give_up_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGQUIT);
+    return set;
+}
+
+bool run_hear_signals(const struct run *r)
+{
+    sigset_t pending, set = give_up_signals();
+    if (r->ready_fd < 0) {
+        return true;
+    }
+    sigpending(&pending);
+    for (int sig = 1; sig < SIGRTMIN; sig++) {
+        if (sigismember(&set, sig) == 1 && sigismember(&pending, sig) == 1) {
+            return false;
+        }
+    }
+    sigprocmask(SIG_SETMASK, &r->mask, NULL);
+    return true;
+}
+
+/* End what is starting, and then as the signal says. A second signal does not wait for that. */
+static int give_up(pid_t launcher, int signals, int sig)
+{
+    int launcher_fd = (int)syscall(SYS_pidfd_open, launcher, 0);
+    kill(launcher, SIGTERM);
+    struct pollfd fds[] = {{.fd = launcher_fd, .events = POLLIN},
+                           {.fd = signals, .events = POLLIN}};
+    while (launcher_fd >= 0 && poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR) {
+    }
+    return run_die_of(sig);
+}
+
+static int say_name(const char *line)
+{
+    size_t len = strlen(line);
+    if (write(STDOUT_FILENO, line, len) == (ssize_t)len) {
+        return 0;
+    }
+    fprintf(stderr, "ring3 run: --detach: the machine runs, but its name cannot be printed: %s: %s",
+            strerror(errno), line);
+    return CLI_BROKEN;
+}
+
+/* In the caller. */
+static int wait_for(pid_t launcher, struct pipes *p, int signals)
+{
+    char name[VM_NAME_MAX + 8];
+    int status, given_up = 0;
+    if (wait_ready(p, signals, name, sizeof(name), &given_up)) {
+        return say_name(name);
+    }
+    if (given_up) {
+        return give_up(launcher, signals, given_up);
+    }
+    while (waitpid(launcher, &status, 0) < 0 && errno == EINTR) {
+    }
+    show_messages(p->messages[0]);
+    return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_BROKEN;
+}
+
 int run_detached(struct run *r)
 {
     struct pipes p;
-    char name[VM_NAME_MAX + 8];
+    sigset_t set = give_up_signals();
     int status = open_pipes(&p);
     if (status) {
         return status;
     }
+    sigprocmask(SIG_BLOCK, &set, &r->mask);
     pid_t launcher = fork();
     if (launcher == 0) {
         be_launcher(r, &p);
@@ -128,12 +207,10 @@ int run_detached(struct run *r)
     }
     close(p.messages[1]);
     close(p.ready[1]);
-    if (wait_ready(&p, name, sizeof(name))) {
-        fputs(name, stdout);
-        return fflush(stdout) == 0 ? 0 : CLI_BROKEN;
+    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    status = wait_for(launcher, &p, signals);
+    if (signals >= 0) {
+        close(signals);
     }
-    while (waitpid(launcher, &status, 0) < 0 && errno == EINTR) {
-    }
-    show_messages(p.messages[0]);
-    return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_BROKEN;
+    return status;
 }

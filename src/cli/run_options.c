@@ -107,6 +107,12 @@ static int unknown_option(const char *word)
     return usage(word, "no such option; 'ring3 help run' lists them");
 }
 
+/* Numbers begin so; strtoull takes blanks and signs, too. */
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 static int parse_memory(const char *text, struct run_options *o)
 {
     char *end;
@@ -132,7 +138,7 @@ static int parse_memory(const char *text, struct run_options *o)
         break;
     default: break;
     }
-    if (end == text || *end || text[0] == '-') {
+    if (!is_digit(text[0]) || *end) {
         return usage("-m", "SIZE is a number of MB, or has a suffix K, M or G, as in 512M");
     }
     if (n > RAM_MAX >> shift) {
@@ -149,7 +155,7 @@ static int parse_cpus(const char *text, struct run_options *o)
 {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    if (end == text || *end || n == 0 || text[0] == '-') {
+    if (!is_digit(text[0]) || *end || n == 0) {
         return usage("-c", "N is a number of processors, at least 1");
     }
     if (n > 1) {
@@ -164,7 +170,7 @@ static unsigned parse_count(const char *text, unsigned max)
 {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    return text[0] < '0' || text[0] > '9' || *end || n > max ? 0 : (unsigned)n;
+    return !is_digit(text[0]) || *end || n > max ? 0 : (unsigned)n;
 }
 
 static int parse_weight(const char *text, struct run_options *o)
@@ -261,6 +267,9 @@ int run_parse(int argc, char **argv, struct run_options *o)
         if (failed) {
             return failed;
         }
+    }
+    if (o->remove && !o->detach) {
+        return usage("--rm", "goes with --detach; a machine on a terminal leaves nothing anyway");
     }
     if (o->command && o->initrd) {
         return usage(

@@ -17,6 +17,29 @@ static void print_size(FILE *f, uint64_t bytes)
     }
 }
 
+static void print_each(FILE *f, const char *what, const char *const *args, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        fprintf(f, "%-11s %s\n", what, args[i]);
+    }
+}
+
+/* What was plugged in, as it was written, and the machine's share of the host. */
+static void print_devices(FILE *f, const struct run_options *o)
+{
+    print_each(f, "disk", o->disk, o->disk_count);
+    print_each(f, "network", o->net, o->net_count);
+    if (o->port_count && !o->net_count) {
+        fprintf(f, "network     user, for the ports\n");
+    }
+    print_each(f, "port", o->port, o->port_count);
+    print_each(f, "share", o->share, o->share_count);
+    fprintf(f, "weight      %u\n", o->weight);
+    if (o->cap) {
+        fprintf(f, "cap         %u%% of a processor\n", o->cap);
+    }
+}
+
 void run_describe(FILE *f, const struct run_options *o, const struct run_plan *plan,
                   const char *why, const struct machine_facts *facts)
 {
@@ -43,6 +66,7 @@ void run_describe(FILE *f, const struct run_options *o, const struct run_plan *p
         fprintf(f, "initrd      none\n");
     }
     fprintf(f, "append      %s\n", plan->cmdline);
+    print_devices(f, o);
     if (o->command) {
         fprintf(f, "command    ");
         for (char **arg = o->command; *arg; arg++) {
@@ -94,6 +118,18 @@ static void say(const char *what, const char *reason)
     fprintf(stderr, "ring3 run: %s%s%s\n", what, *reason ? ": " : "", reason);
 }
 
+/* The guest ended the machine by itself: good, unless a command was to end first. */
+static int guest_left(const struct run_options *o, const char *how, const char *reason)
+{
+    char what[80];
+    if (!o->command) {
+        return 0;
+    }
+    snprintf(what, sizeof(what), "the guest %s before the command ended", how);
+    say(what, reason);
+    return CLI_GUEST_FAILED;
+}
+
 int run_conclude(const struct run_options *o, const struct monitor *m,
                  const struct monitor_result *r)
 {
@@ -101,14 +137,9 @@ int run_conclude(const struct run_options *o, const struct monitor *m,
         fputs(monitor_stat(m), stderr);
     }
     switch (r->end) {
-    case MONITOR_POWEROFF: return 0;
+    case MONITOR_POWEROFF: return guest_left(o, "powered off", r->reason);
     case MONITOR_STATUS: return r->code;
-    case MONITOR_REBOOT:
-        if (!o->command) {
-            return 0;
-        }
-        say("the guest rebooted before the command ended", r->reason);
-        return CLI_GUEST_FAILED;
+    case MONITOR_REBOOT: return guest_left(o, "rebooted", r->reason);
     case MONITOR_TRIPLE_FAULT:
         say("the guest's processor shut down (triple fault)", r->reason);
         print_registers(monitor_vcpu(m, 0));

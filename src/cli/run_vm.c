@@ -243,7 +243,11 @@ int run_vm(struct run *r, int *signal)
         .wake_fd = r->meter.ask_fd,
         .ctx = r,
     };
-    status = launch_run(&launch, signal);
+    if (run_hear_signals(r)) {
+        status = launch_run(&launch, signal);
+    } else {
+        *signal = SIGTERM;
+    }
     if (status < 0) {
         fprintf(stderr, "ring3 run: the host gives no process: %s\n", host_error(-status));
         status = CLI_BROKEN;

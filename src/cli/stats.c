@@ -13,12 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LIVE_MS 1000
 #define ONCE_MS 500 /* between the two samples of one table */
-#define ANSWER_MS 1000
+#define ANSWER_MS 2000 /* a monitor answers within 1000, with older counters if need be */
+#define ROWS_DEFAULT 24u /* of a terminal that does not say */
+#define COLUMNS_DEFAULT 80
 
 enum { FORMAT, ONCE };
 static const struct args_option options[] = {
@@ -55,10 +58,12 @@ static void take_one(const struct vms *v, const struct vm_entry *e, struct sampl
     struct vm_error err;
     snprintf(one->name, sizeof(one->name), "%s", e->name);
     vms_state(e, one->state);
-    if (vm_alive(e) && client_ask(&v->base, e->name, "stats", &one->stats, ANSWER_MS, &err)) {
+    int failed =
+        vm_alive(e) ? client_ask(&v->base, e->name, "stats", &one->stats, ANSWER_MS, &err) : 0;
+    if (failed) {
         snprintf(one->state, sizeof(one->state), "no answer");
         if (say) {
-            vms_say(v, e, err.text);
+            vms_say_failed(v, e, failed, &err);
         }
     }
 }
@@ -67,7 +72,7 @@ static void take_one(const struct vms *v, const struct vm_entry *e, struct sampl
 static int take(const struct args *a, struct samples *s, bool say)
 {
     struct vms v;
-    int status = vms_open(&v, a->verb);
+    int status = vms_open(&v, a->verb, VMS_BEGINNINGS);
     *s = (struct samples){.one = calloc(v.count + a->count + 1, sizeof(*s->one))};
     for (size_t i = 0; !status && !a->count && i < v.count; i++) {
         if (vm_alive(&v.list[i])) {
@@ -134,7 +139,7 @@ static const struct sample *same_as(const struct samples *s, const char *name)
     return NULL;
 }
 
-static void print_rates(struct json_object *was, struct json_object *is)
+static void print_rates(FILE *f, struct json_object *was, struct json_object *is)
 {
     double s = (double)(number(is, "time_ns") - number(was, "time_ns")) / 1e9;
     double cpu = rate(number_in(was, "cpu_ns", "guest"), number_in(is, "cpu_ns", "guest"), s);
@@ -145,63 +150,96 @@ static void print_rates(struct json_object *was, struct json_object *is)
     } shown[] = {
         {"disk", "in_bytes"}, {"disk", "out_bytes"}, {"net", "in_bytes"}, {"net", "out_bytes"}};
     char used[16], size[16];
-    printf("  %5.1f  %5.1f  %6s/%-6s", cpu / 1e7, monitor / 1e7,
-           vms_bytes((double)number_in(is, "memory", "used"), used),
-           vms_bytes((double)number_in(is, "memory", "size"), size));
+    fprintf(f, "  %5.1f  %5.1f  %6s/%-6s", cpu / 1e7, monitor / 1e7,
+            vms_bytes((double)number_in(is, "memory", "used"), used),
+            vms_bytes((double)number_in(is, "memory", "size"), size));
     for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
         double bytes = rate(device_sum(was, shown[i].kind, shown[i].counter),
                             device_sum(is, shown[i].kind, shown[i].counter), s);
-        printf("  %8s", vms_bytes(bytes, used));
+        fprintf(f, "  %8s", vms_bytes(bytes, used));
     }
-    printf("  %9.0f\n",
-           rate(number_in(was, "exits", "callouts") + number_in(was, "exits", "system calls"),
-                number_in(is, "exits", "callouts") + number_in(is, "exits", "system calls"), s));
+    fprintf(f, "  %9.0f\n",
+            rate(number_in(was, "exits", "callouts") + number_in(was, "exits", "system calls"),
+                 number_in(is, "exits", "callouts") + number_in(is, "exits", "system calls"), s));
 }
 
-static void print_table(const struct samples *before, const struct samples *now)
+static void print_table(FILE *f, const struct samples *before, const struct samples *now)
 {
     int width = 4;
     for (size_t i = 0; i < now->count; i++) {
         int len = (int)strlen(now->one[i].name);
         width = len > width ? len : width;
     }
-    printf("%-*s  %5s  %5s  %6s/%-6s  %8s  %8s  %8s  %8s  %9s\n", width, "NAME", "CPU%", "MON%",
-           "MEM", "SIZE", "READ/s", "WRITE/s", "RECV/s", "SENT/s", "EXITS/s");
+    fprintf(f, "%-*s  %5s  %5s  %6s/%-6s  %8s  %8s  %8s  %8s  %9s\n", width, "NAME", "CPU%", "MON%",
+            "MEM", "SIZE", "READ/s", "WRITE/s", "RECV/s", "SENT/s", "EXITS/s");
     for (size_t i = 0; i < now->count; i++) {
         const struct sample *is = &now->one[i], *was = same_as(before, is->name);
-        printf("%-*s", width, is->name);
+        fprintf(f, "%-*s", width, is->name);
         if (is->stats) {
-            print_rates(was ? was->stats : is->stats, is->stats);
+            print_rates(f, was ? was->stats : is->stats, is->stats);
         } else {
-            printf("  %s\n", is->state);
+            fprintf(f, "  %s\n", is->state);
         }
     }
 }
 
-/* The counters of one machine: all there were, and in a second. */
-static void print_counters(struct json_object *was, struct json_object *is)
+/* The counters of one machine, of what there was: all, and in a second. */
+static void print_counters(FILE *f, struct json_object *was, struct json_object *is)
 {
     struct json_object *exits;
     double s = (double)(number(is, "time_ns") - number(was, "time_ns")) / 1e9;
     if (!json_object_object_get_ex(is, "exits", &exits)) {
         return;
     }
-    printf("\n%-34s  %14s  %12s\n", "EXITS BY KIND", "ALL", "PER SECOND");
+    fprintf(f, "\n%-34s  %14s  %12s\n", "EXITS BY KIND", "ALL", "PER SECOND");
     json_object_object_foreach(exits, name, value)
     {
         uint64_t all = json_object_get_uint64(value);
-        printf("%-34s  %14llu  %12.0f\n", name, (unsigned long long)all,
-               rate(number_in(was, "exits", name), all, s));
+        if (!all) {
+            continue;
+        }
+        fprintf(f, "%-34s  %14llu  %12.0f\n", name, (unsigned long long)all,
+                rate(number_in(was, "exits", name), all, s));
     }
 }
 
-static void print(const struct args *a, const struct samples *before, const struct samples *now)
+static void print(FILE *f, const struct args *a, const struct samples *before,
+                  const struct samples *now)
 {
-    print_table(before, now);
+    print_table(f, before, now);
     if (a->count == 1 && now->count == 1 && now->one[0].stats) {
         const struct sample *was = same_as(before, now->one[0].name);
-        print_counters(was ? was->stats : now->one[0].stats, now->one[0].stats);
+        print_counters(f, was ? was->stats : now->one[0].stats, now->one[0].stats);
     }
+}
+
+/* ---- on a terminal ---- */
+
+/* Show what fits into the window, from its top. */
+static void show_cut(const char *text)
+{
+    struct winsize window = {0};
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_row && window.ws_col;
+    size_t rows = known ? window.ws_row : ROWS_DEFAULT, total = 0, row = 0;
+    int columns = known ? window.ws_col : COLUMNS_DEFAULT;
+    for (const char *c = text; *c; c++) {
+        total += *c == '\n';
+    }
+    size_t shown = total < rows ? total : rows - 1; /* the cursor has the last row */
+    size_t left = total - shown;
+    fputs("\033[H\033[J", stdout); /* on a cleared screen */
+    for (const char *line = text; row < shown; row++) {
+        const char *end = strchr(line, '\n');
+        int len = (int)(end - line);
+        printf("%.*s\n", len < columns ? len : columns, line);
+        line = end + 1;
+    }
+    if (left) {
+        char more[80];
+        snprintf(more, sizeof(more), "%zu more lines; 'ring3 stats --once' prints all", left);
+        printf("%.*s", columns - 1, more);
+    }
+    fflush(stdout);
 }
 
 /* ---- as JSON ---- */
@@ -241,7 +279,7 @@ static int show_once(const struct args *a)
         rest(ONCE_MS);
         status = take(a, &now, true);
         if (!status) {
-            print(a, &before, &now);
+            print(stdout, a, &before, &now);
         }
         drop_samples(&now);
     }
@@ -249,18 +287,34 @@ static int show_once(const struct args *a)
     return status;
 }
 
+/* Draw one table. 0 or CLI_BROKEN, said. */
+static int draw(const struct args *a, const struct samples *before, const struct samples *now)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    bool failed = !f;
+    if (f) {
+        print(f, a, before, now);
+        failed = fclose(f) != 0;
+    }
+    if (failed) {
+        fprintf(stderr, "ring3 stats: out of memory\n");
+    } else {
+        show_cut(text);
+    }
+    free(text);
+    return failed ? CLI_BROKEN : 0;
+}
+
 static int show_live(const struct args *a)
 {
     struct samples before, now;
     int status = take(a, &before, false);
-    while (!status) {
+    while (!status && !ferror(stdout)) {
         rest(LIVE_MS);
         status = take(a, &now, false);
-        if (!status) {
-            fputs("\033[H\033[J", stdout); /* from the top, on a cleared screen */
-            print(a, &before, &now);
-            fflush(stdout);
-        }
+        status = status ? status : draw(a, &before, &now);
         drop_samples(&before);
         before = now;
     }

@@ -1,8 +1,10 @@
 /* ring3 switch: who is on the networks between machines. And, said by a machine that starts
  * them, a switch itself, and what plugs that machine into another. */
 #include "cli/cli.h"
+#include "host/linux/runtime_dir.h"
 #include "net/switch_process.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,24 +20,17 @@ static void print_port(const char *name, const struct switch_port *p)
            (unsigned long long)c->received_bytes, (unsigned long long)c->dropped);
 }
 
-static int print_switch(const char *name)
-{
-    static struct switch_report r;
-    struct net_error err;
-    if (switch_ask(name, &r, &err)) {
-        fprintf(stderr, "ring3 switch: %s\n", err.text);
-        return CLI_USAGE;
-    }
-    for (unsigned i = 0; i < r.ports; i++) {
-        print_port(name, &r.port[i]);
-    }
-    return 0;
-}
-
 static void print_head(void)
 {
     printf("%-12s %-20s %-17s %14s %14s %10s\n", "SWITCH", "MACHINE", "MAC", "SENT", "RECEIVED",
            "DROPPED");
+}
+
+static void print_ports(const char *name, const struct switch_report *r)
+{
+    for (unsigned i = 0; i < r->ports; i++) {
+        print_port(name, &r->port[i]);
+    }
 }
 
 /* One that ends while we look is no mistake. */
@@ -44,7 +39,15 @@ static int print_all(void)
     static char names[SWITCHES_MAX][SWITCH_TITLE_MAX];
     static struct switch_report r;
     struct net_error err;
-    int dir = switch_dir_open(false, &err);
+    char path[256];
+    int dir = runtime_dir_open(RUNTIME_DIR_SWITCHES, false, path, sizeof(path));
+    if (dir < 0 && dir != -ENOENT) {
+        fprintf(stderr,
+                "ring3 switch: no directory for switches: %s: %s; set XDG_RUNTIME_DIR to a "
+                "directory of your own\n",
+                path, strerror(-dir));
+        return CLI_BROKEN;
+    }
     unsigned n = dir < 0 ? 0 : switch_dir_names(dir, names, SWITCHES_MAX);
     if (dir >= 0) {
         close(dir);
@@ -52,9 +55,22 @@ static int print_all(void)
     print_head();
     for (unsigned i = 0; i < n; i++) {
         if (switch_ask(names[i], &r, &err) == 0) {
-            print_switch(names[i]);
+            print_ports(names[i], &r);
         }
     }
+    return 0;
+}
+
+static int print_one(const char *name)
+{
+    static struct switch_report r;
+    struct net_error err;
+    if (switch_ask(name, &r, &err)) {
+        fprintf(stderr, "ring3 switch: %s\n", err.text);
+        return CLI_USAGE;
+    }
+    print_head();
+    print_ports(name, &r);
     return 0;
 }
 
@@ -82,6 +98,5 @@ int switch_main(int argc, char **argv)
         fprintf(stderr, "ring3 switch: %s: not the name of a switch\n", argv[1]);
         return CLI_USAGE;
     }
-    print_head();
-    return print_switch(argv[1]);
+    return print_one(argv[1]);
 }

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "control/client.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +14,10 @@
 
 /* ---- finding ---- */
 
-int vms_open(struct vms *v, const char *verb)
+int vms_open(struct vms *v, const char *verb, enum vms_names names)
 {
     struct vm_error err;
-    *v = (struct vms){.verb = verb, .base = {.fd = -1}};
+    *v = (struct vms){.verb = verb, .names = names, .base = {.fd = -1}};
     if (vm_base_open(&v->base, false, &err)) {
         fprintf(stderr, "ring3 %s: %s\n", verb, err.text);
         return CLI_BROKEN;
@@ -35,8 +36,8 @@ void vms_close(struct vms *v)
     vm_base_close(&v->base);
 }
 
-int vms_begin(int argc, char **argv, const struct args_option *options, struct args *a,
-              struct vms *v)
+int vms_begin(int argc, char **argv, const struct args_option *options, enum vms_names names,
+              struct args *a, struct vms *v)
 {
     int status = args_parse(argc, argv, options, a);
     if (status >= 0) {
@@ -46,7 +47,7 @@ int vms_begin(int argc, char **argv, const struct args_option *options, struct a
     if (status) {
         return status;
     }
-    status = vms_open(v, a->verb);
+    status = vms_open(v, a->verb, names);
     if (status) {
         vms_close(v);
         return status;
@@ -54,13 +55,14 @@ int vms_begin(int argc, char **argv, const struct args_option *options, struct a
     return -1;
 }
 
-static void no_such(const struct vms *v, const char *word)
+/* begins: a machine whose name begins so, or NULL. */
+static void no_such(const struct vms *v, const char *word, const struct vm_entry *begins)
 {
     const char **names = calloc(v->count + 1, sizeof(*names));
     for (size_t i = 0; names && i < v->count; i++) {
         names[i] = v->list[i].name;
     }
-    const char *meant = names ? cli_suggest(word, names, v->count) : NULL;
+    const char *meant = begins ? begins->name : names ? cli_suggest(word, names, v->count) : NULL;
     if (meant) {
         fprintf(stderr, "ring3 %s: no machine is named %s; did you mean %s?\n", v->verb, word,
                 meant);
@@ -84,13 +86,14 @@ const struct vm_entry *vms_find(const struct vms *v, const char *word)
             found = e;
         }
     }
+    if (v->names == VMS_WHOLE_NAMES || !found) {
+        no_such(v, word, found);
+        return NULL;
+    }
     if (other) {
         fprintf(stderr, "ring3 %s: %s can be %s or %s: say more of the name\n", v->verb, word,
                 other->name, found->name);
         return NULL;
-    }
-    if (!found) {
-        no_such(v, word);
     }
     return found;
 }
@@ -143,11 +146,18 @@ int vms_each_alive(const struct vms *v, char *const *words, size_t count,
 int vms_tell(const struct vms *v, const struct vm_entry *e, const char *request)
 {
     struct vm_error err;
-    if (client_ask(&v->base, e->name, request, NULL, VMS_ANSWER_MS, &err)) {
-        vms_say(v, e, err.text);
-        return CLI_FAILED;
-    }
-    return 0;
+    int failed = client_ask(&v->base, e->name, request, NULL, VMS_ANSWER_MS, &err);
+    return failed ? vms_say_failed(v, e, failed, &err) : 0;
+}
+
+int vms_say_failed(const struct vms *v, const struct vm_entry *e, int failed,
+                   const struct vm_error *err)
+{
+    struct vm_entry now;
+    bool starting =
+        failed == -ETIMEDOUT && vm_look(&v->base, e->name, &now) == 0 && now.state == VM_STARTING;
+    vms_say(v, e, starting ? "it is still starting; try again when it runs" : err->text);
+    return CLI_FAILED;
 }
 
 bool vms_wait_end(const struct vms *v, struct vm_entry *e, unsigned ms)

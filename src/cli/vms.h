@@ -12,22 +12,27 @@
 
 struct json_object;
 
+/** What a word on the command line may be: of a verb that changes machines, all of a name. */
+enum vms_names { VMS_BEGINNINGS, VMS_WHOLE_NAMES };
+
 struct vms {
     const char *verb;
+    enum vms_names names;
     struct vm_base base;
     struct vm_entry *list; /* sorted by name */
     size_t count;
 };
 
 /** All machines there are now. 0; else CLI_BROKEN, said. To be closed either way. */
-int vms_open(struct vms *v, const char *verb) MUST_CHECK;
+int vms_open(struct vms *v, const char *verb, enum vms_names names) MUST_CHECK;
 void vms_close(struct vms *v);
 /** The beginning of a verb whose words are names of machines, one at least: the command line, and
  * all machines there are.
  * Returns -1 to go on, with v to be closed; else the exit status: all is said, and v closed. */
-int vms_begin(int argc, char **argv, const struct args_option *options, struct args *a,
-              struct vms *v) MUST_CHECK;
-/** The machine of that name, or the only one whose name begins so; NULL, and said. */
+int vms_begin(int argc, char **argv, const struct args_option *options, enum vms_names names,
+              struct args *a, struct vms *v) MUST_CHECK;
+/** The machine of that name, or (VMS_BEGINNINGS) the only one whose name begins so; NULL, and said.
+ */
 const struct vm_entry *vms_find(const struct vms *v, const char *word);
 /** The same, but it must be alive: else *status is CLI_USAGE (no such) or CLI_FAILED. */
 const struct vm_entry *vms_find_alive(const struct vms *v, const char *word, int *status);
@@ -42,6 +47,9 @@ int vms_each_alive(const struct vms *v, char *const *words, size_t count,
 int vms_tell(const struct vms *v, const struct vm_entry *e, const char *request);
 /** End a machine at once, in kill.c. 0; else CLI_FAILED, said. */
 int kill_machine(const struct vms *v, const struct vm_entry *e);
+/** Say why a request failed; failed and err are client_call's. CLI_FAILED. */
+int vms_say_failed(const struct vms *v, const struct vm_entry *e, int failed,
+                   const struct vm_error *err);
 /** Wait until the machine is not alive any more, at most ms; *e is how it is then. */
 bool vms_wait_end(const struct vms *v, struct vm_entry *e, unsigned ms);
 

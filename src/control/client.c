@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define HUNG_UP_MS 1
+
 static int failed(struct vm_error *err, int code, const char *text)
 {
     snprintf(err->text, sizeof(err->text), "%s", text);
@@ -121,6 +123,9 @@ int client_call(int fd, struct json_object *request, struct json_object **answer
     int rc = line ? send_request(fd, request, err) : failed(err, -ENOMEM, "out of memory");
     if (!rc) {
         rc = receive_line(fd, line, SERVER_ANSWER_MAX + 1, timeout_ms, err);
+    } else if (rc == -EPIPE) { /* who hangs up at once may have said why */
+        struct vm_error ignored;
+        rc = receive_line(fd, line, SERVER_ANSWER_MAX + 1, HUNG_UP_MS, &ignored) ? rc : 0;
     }
     if (!rc) {
         o = json_tokener_parse(line);

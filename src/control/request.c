@@ -34,7 +34,8 @@ static const struct shape shapes[REQUEST_VERBS] = {
     [REQUEST_RESIZE] = {"resize",
                         {{"columns", AT(columns), 1, REQUEST_SIZE_MAX, 0, true},
                          {"rows", AT(rows), 1, REQUEST_SIZE_MAX, 0, true}}},
-    [REQUEST_BALLOON] = {"balloon", {{"memory", AT(memory), 0, 1ull << 48, 0, true}}},
+    [REQUEST_BALLOON] = {"balloon",
+                         {{"memory", AT(memory), REQUEST_MEMORY_MIN, 1ull << 48, 0, true}}},
 };
 
 static int bad(struct vm_error *err, const char *what, const char *name)
@@ -119,6 +120,45 @@ static int read_request(struct json_object *o, struct request *r, struct vm_erro
     return 0;
 }
 
+/* What the library does not tell of text that it has accepted: how many members the object was
+ * written with, of which it keeps the last of each name; and whether a string in it holds U+0000,
+ * behind which it would not be seen. False: it does. */
+static bool scan(const char *line, size_t len, int *members)
+{
+    bool string = false;
+    unsigned depth = 0;
+    *members = 0;
+    for (size_t i = 0; i < len; i++) {
+        char c = line[i];
+        if (string && c == '\\') {
+            if (len - i > 5 && memcmp(line + i + 1, "u0000", 5) == 0) {
+                return false;
+            }
+            i++;
+        } else if (c == '"') {
+            string = !string;
+        } else if (!string) {
+            depth += c == '{' || c == '[';
+            depth -= c == '}' || c == ']';
+            *members += c == ':' && depth == 1;
+        }
+    }
+    return true;
+}
+
+static int check_text(const char *line, size_t len, const struct json_object *o,
+                      struct vm_error *err)
+{
+    int members;
+    if (!scan(line, len, &members)) {
+        return bad(err, "no string in a request has a \\u0000 in it", "");
+    }
+    if (json_object_is_type(o, json_type_object) && members != json_object_object_length(o)) {
+        return bad(err, "a member of a request is there twice", "");
+    }
+    return 0;
+}
+
 int request_parse(const char *line, size_t len, struct request *r, struct vm_error *err)
 {
     if (len >= REQUEST_MAX) {
@@ -133,7 +173,9 @@ int request_parse(const char *line, size_t len, struct request *r, struct vm_err
     bool whole = json_tokener_get_error(t) == json_tokener_success && o &&
                  json_tokener_get_parse_end(t) == len;
     json_tokener_free(t);
-    int rc = whole ? read_request(o, r, err) : bad(err, "not one JSON object on one line", "");
+    int rc =
+        whole ? check_text(line, len, o, err) : bad(err, "not one JSON object on one line", "");
+    rc = rc ? rc : read_request(o, r, err);
     json_object_put(o);
     return rc;
 }

@@ -8,7 +8,8 @@
 #define REQUEST_MAX 1024u /* bytes of a line, with its end */
 #define REQUEST_SECONDS_MAX 86400u
 #define REQUEST_LINES_MAX 1000u
-#define REQUEST_SIZE_MAX 10000u /* columns, rows */
+#define REQUEST_SIZE_MAX 10000u         /* columns, rows */
+#define REQUEST_MEMORY_MIN (4ull << 20) /* no machine has less */
 
 enum request_verb {
     REQUEST_HELLO,

@@ -1,6 +1,8 @@
 /* The control socket's server: see server.h. */
 #include "control/server.h"
 
+#include "control/replay.h"
+
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -31,22 +33,48 @@ static void drop(struct server_client *c)
     }
 }
 
-void server_adopt(struct server *s, int fd)
+/* To one who has to go. */
+static void send_full(int fd)
 {
-    for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
-        struct server_client *c = &s->client[i];
-        if (c->fd >= 0) {
-            continue;
-        }
-        c->fd = fd;
-        c->generation++;
-        c->waiting = c->attached = c->ended = c->leaving = c->stuck = false;
-        c->in_len = c->out_len = c->out_done = 0;
-        return;
-    }
     static const char full[] = "{\"ok\":false,\"error\":\"too many clients at a time\"}\n";
     (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(fd);
+}
+
+/* A place for another client, or NULL. */
+static struct server_client *find_room(struct server *s)
+{
+    struct server_client *silent = NULL;
+    for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
+        struct server_client *c = &s->client[i];
+        if (c->fd < 0) {
+            return c;
+        }
+        if (!c->attached && !c->waiting && (!silent || c->heard < silent->heard)) {
+            silent = c;
+        }
+    }
+    if (silent) {
+        if (!silent->out_len) { /* else it would come amid an answer */
+            send_full(silent->fd);
+        }
+        drop(silent);
+    }
+    return silent;
+}
+
+void server_adopt(struct server *s, int fd)
+{
+    struct server_client *c = find_room(s);
+    if (!c) {
+        send_full(fd);
+        close(fd);
+        return;
+    }
+    c->fd = fd;
+    c->generation++;
+    c->heard = s->events++;
+    c->waiting = c->attached = c->ended = c->leaving = c->stuck = false;
+    c->in_len = c->out_len = c->out_done = 0;
 }
 
 static void accept_one(struct server *s)
@@ -180,13 +208,36 @@ static void hello(struct server *s, struct server_client *c)
     put_answer(s, c, o);
 }
 
+/* Say once more what the console said last, after the answer that is there already. */
+static void replay(struct server *s, struct server_client *c, unsigned lines)
+{
+    struct replay old = {0};
+    const uint8_t *bytes;
+    uint64_t lost;
+    size_t len;
+    uint8_t *to = (uint8_t *)c->out;
+    c->cursor = history_tail(&s->history, lines, SCREEN_BYTES);
+    while ((len = history_span(&s->history, &c->cursor, &bytes, &lost))) {
+        c->out_len += replay_filter(&old, bytes, len, to + c->out_len);
+        c->cursor += len;
+    }
+    c->out_len += replay_rest(&old, to + c->out_len); /* what follows is part of it */
+}
+
 static void attach(struct server *s, struct server_client *c, const struct request *r)
 {
-    struct json_object *o = json_object_new_object();
-    json_object_object_add(o, "ok", json_object_new_boolean(true));
-    c->cursor = history_tail(&s->history, (unsigned)r->lines, SCREEN_BYTES);
-    put_answer(s, c, o);
+    if (server_watchers(s) >= SERVER_WATCHERS) {
+        refuse(s, c, "too many are attached to its console at a time");
+        return;
+    }
+    static const char yes[] = "{\"ok\":true}\n";
+    _Static_assert(sizeof(yes) + SCREEN_BYTES + REPLAY_HELD < SERVER_ANSWER_MAX, "room for both");
+    memcpy(c->out, yes, sizeof(yes) - 1);
+    c->out_len = sizeof(yes) - 1;
+    c->out_done = 0;
+    replay(s, c, (unsigned)r->lines);
     c->attached = true;
+    send_out(s, c);
 }
 
 static void take_request(struct server *s, struct server_client *c, const char *line, size_t len)
@@ -252,7 +303,7 @@ static void work(struct server *s, struct server_client *c)
     c->stuck = false;
 }
 
-static void read_in(struct server_client *c)
+static void read_in(struct server *s, struct server_client *c)
 {
     ssize_t n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -266,6 +317,7 @@ static void read_in(struct server_client *c)
         return;
     }
     c->in_len += (size_t)n;
+    c->heard = s->events++;
 }
 
 static bool wants_input(const struct server *s, const struct server_client *c)
@@ -276,7 +328,7 @@ static bool wants_input(const struct server *s, const struct server_client *c)
 static void step_client(struct server *s, struct server_client *c, short revents)
 {
     if ((revents & (POLLIN | POLLHUP | POLLERR)) && wants_input(s, c)) {
-        read_in(c);
+        read_in(s, c);
     } else if (revents & (POLLHUP | POLLERR | POLLNVAL)) {
         drop(c); /* nobody is there to be answered */
     }

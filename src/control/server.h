@@ -15,6 +15,7 @@
 #include <poll.h>
 
 #define SERVER_CLIENTS 16u
+#define SERVER_WATCHERS 12u /* of them, attached to the console: the others can still ask */
 #define SERVER_POLL_FDS (SERVER_CLIENTS + 1)
 #define SERVER_ANSWER_MAX 65536u
 
@@ -34,11 +35,12 @@ struct server_ops {
 struct server_client {
     int fd; /* -1: free */
     uint32_t generation;
-    bool waiting;  /* its request has no answer yet */
-    bool attached; /* to the console: no more requests */
-    bool ended;    /* it sends nothing more */
-    bool leaving;  /* goes when its answer is sent */
-    bool stuck;    /* its input is not taken now */
+    bool waiting;   /* its request has no answer yet */
+    bool attached;  /* to the console: no more requests */
+    bool ended;     /* it sends nothing more */
+    bool leaving;   /* goes when its answer is sent */
+    bool stuck;     /* its input is not taken now */
+    uint64_t heard; /* when it said something last, in events of the server's */
     uint64_t cursor;
     size_t in_len, out_len, out_done;
     char in[REQUEST_MAX];
@@ -51,6 +53,7 @@ struct server {
     uid_t owner;
     const struct server_ops *ops; /* NULL: nobody can answer now */
     void *ctx;
+    uint64_t events; /* clients that came, and pieces they sent */
     struct history history;
     struct server_client client[SERVER_CLIENTS];
 };
@@ -62,7 +65,9 @@ void server_init(struct server *s, int listen_fd, const char *name);
 void server_serve(struct server *s, const struct server_ops *ops, void *ctx);
 /** Close everything but listen_fd. What can be sent at once still is. */
 void server_fini(struct server *s);
-/** Take a connected, non-blocking socket as a client. It is closed if there is no room. */
+/** Take a connected, non-blocking socket as a client. Where all have one, the one that has been
+ * silent for longest gives way, unless it is attached or waits for an answer; where all are or do,
+ * the new one is closed. */
 void server_adopt(struct server *s, int fd);
 
 /** Fill in all of fds. Returns the longest time to wait, in ms, or -1: 0 where there is a request

@@ -58,9 +58,14 @@ timeout 60 "$RING3" run -- sh -c 'echo a; echo b >&2' >"$scratch/both" 2>&1 </de
 timeout 60 "$RING3" run -- yes </dev/null 2>/dev/null | head -n 1 >"$scratch/out"
 expect_exactly out 'y\n' "yes | head"
 
-# power-off ends it well
+# power-off ends it well, but not a command that has not ended
+run "$RING3" run </dev/null
+expect_status 0 "a shell without input"
+run "$RING3" run <<<poweroff
+expect_status 0 "poweroff in a shell"
 run "$RING3" run -- poweroff </dev/null
-expect_status 0 poweroff
+expect_status 126 poweroff
+expect_text err "ring3 run: the guest powered off before the command ended" poweroff
 
 # with -k the kernel's messages are output too; a panic reboots as the command line says
 run "$RING3" run -k "$BUILD/kernel/vmlinuz" -i "$BUILD/default-guest.cpio" \

@@ -66,6 +66,15 @@ refused "no machine is named" kill ''
 refused "what is b" console a b
 refused "what is b" logs a b
 refused "takes no names" ps web
+refused "no switch nosuch runs" switch nosuch
+refused "with --detach" run --rm -- true
+refused "suffix K, M or G" run -m ' 5'
+refused "suffix K, M or G" run -m +64
+refused "at least 1" run -c ' 1'
+refused "'ring3 help' lists them" bogus
+refused "did you mean stop" stpo
+refused "did you mean console" consoel
+refused "did you mean switch" swtich
 refused "table or json" ps --format xml
 refused "table or json" stats --format xml
 refused "from 0 to 86400" stop -t soon web

@@ -23,6 +23,16 @@ completes "table json" ps --format ''
 completes "" stop -t ''
 completes "convert" image co
 completes "qcow2" image create -f q
+completes "text json" doctor --format ''
+completes "--format --verbose -h --help" doctor -
+completes "-h --help" version ''
+completes "-h --help" switch -
+completes "-h --help" help -
+completes "--repair -h --help" image check -
+completes "--format -h --help" image info -
+completes "-h --help" image rebuild -
+completes "--compress --cluster" image convert --c
+completes "--backing" image create --b
 completes "--lines" logs --l
 completes "pause" help pau
 
@@ -32,6 +42,9 @@ completes "pause" help pau
 "$RING3" pause two
 for _ in $(seq 100); do "$RING3" ps | grep -q 'three .*exited' && break; sleep 0.1; done
 completes "one two" stop ''
+"$RING3" run --detach --name four --net switch=lan4 -- sleep 1000 >/dev/null
+completes "lan4 -h --help" switch ''
+"$RING3" rm -f four >/dev/null
 completes "two" resume ''
 completes "one" pause ''
 completes "one three two" rm ''

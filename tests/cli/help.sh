@@ -47,6 +47,19 @@ expect_text out "one two" dry-run
 expect_text out "6." dry-run
 expect_text out "prog an arg" dry-run
 expect_text out "engine      bt" dry-run
+truncate -s 1M "$scratch/disk"
+mkdir "$scratch/dir"
+run "$RING3" run --dry-run -d "$scratch/disk,ro" -v "$scratch/dir:/mnt:ro" --weight 50 --cap 25
+expect_status 0 "dry-run with devices"
+for line in "disk        $scratch/disk,ro" "share       $scratch/dir:/mnt:ro" "weight      50" "cap         25%"; do
+    expect_text out "$line" "dry-run with devices"
+done
+if command -v passt >/dev/null; then
+    run "$RING3" run --dry-run -p 127.0.0.1:28080:80
+    expect_status 0 "dry-run with ports"
+    expect_text out "network     user" "dry-run with ports"
+    expect_text out "port        127.0.0.1:28080:80" "dry-run with ports"
+fi
 run "$RING3" run -nographic -kernel "$BUILD/kernel/vmlinuz" -append "console=ttyS0 x" -smp 1 -m 256 --dry-run
 expect_status 0 "QEMU's spellings"
 expect_text out "append      console=ttyS0 x" "QEMU's spellings"

@@ -104,4 +104,19 @@ expect ring3:~#
 type \x01x
 END
 "$RING3" ps | grep -q 'box .*exited (137)' || fail "Ctrl-A x: $("$RING3" ps)"
+"$RING3" rm box >/dev/null
+
+# what the guest once asked its terminal is not asked again of another: the answer would be typed there
+"$RING3" run --detach --name box -- sh -c 'printf "where\033[6n am \033]11;?\007I\n"; sleep 1000' >/dev/null
+for _ in $(seq 100); do "$RING3" logs box | grep -q where && break; sleep 0.1; done
+"$RING3" logs box | tr -d "\r" >"$scratch/out"
+expect_exactly out 'where\033[6n am \033]11;?\007I\n' "logs without a terminal"
+printf 'wait\n' | timeout 20 "$pty" "$RING3" logs box 2>&1 | tr -d '\0\r' >"$scratch/out"
+grep -qx 'where am I' "$scratch/out" || fail "logs on a terminal: $(cat -v "$scratch/out")"
+attached "a question" "status 0" <<'END'
+expect I
+type \x01d
+END
+grep -q 'where am I' "$scratch/out" || fail "the console's history: $(cat -v "$scratch/out")"
+"$RING3" kill box >/dev/null
 finish

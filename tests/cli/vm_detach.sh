@@ -30,6 +30,12 @@ if [ "$(id -u)" = 0 ] && "${blocked[@]}" true 2>/dev/null && [[ $RING3 != /tmp/*
     expect_status 0 "no directory, no name"
     expect_exactly out 'hello\n' "no directory, no name"
     expect_exactly err '' "no directory, no name"
+    for verb in ps switch; do
+        run "${blocked[@]}" "$RING3" $verb
+        expect_status 125 "no directory, $verb"
+        expect_text err "XDG_RUNTIME_DIR" "no directory, $verb"
+        expect_exactly out '' "no directory, $verb"
+    done
     for option in --detach "--name x"; do
         # shellcheck disable=SC2086
         run "${blocked[@]}" "$RING3" run $option -- true </dev/null

@@ -55,6 +55,17 @@ run "$RING3" resume web
 expect_status 0 resume
 is running web resume
 
+# live statistics fit the window, whatever its size
+printf '%s\n' 'size 12 40' 'sleep 1500' 'expect more lines' 'signal INT' wait |
+    timeout 30 "$BUILD/tests/tools/pty" "$RING3" stats web 2>&1 | tr -d '\0\r' >"$scratch/out"
+expect_text out "signal 2" "live stats"
+tac "$scratch/out" | sed -n '/more lines/,/NAME/p' >"$scratch/frame" # the last that was drawn
+[ "$(wc -l <"$scratch/frame")" -eq 12 ] || fail "live stats: $(wc -l <"$scratch/frame") lines in a window of 12"
+awk '{ sub(/^\033\[H\033\[J/, "") } length($0) > 40 { exit 1 }' "$scratch/frame" || fail "live stats: a line is too long"
+run "$RING3" stats --once web
+expect_text out "EXITS BY KIND" "stats --once"
+grep -qE '^[a-z].*  0 +0$' "$scratch/out" && fail "stats --once: kinds of which there were none: $(cat "$scratch/out")"
+
 # by a beginning of the name
 run "$RING3" inspect we
 expect_status 0 "a beginning of a name"
@@ -80,7 +91,9 @@ expect_text err "rm -f" "rm of one that runs"
 run "$RING3" stop web
 expect_status 0 stop
 expect_exactly out 'web\n' stop
-is exited web stop
+"$RING3" ps | grep -q '^web .*exited (126)' || fail "stop under a command: $("$RING3" ps)"
+run "$RING3" logs -n 1 web
+expect_text out "powered off before the command ended" "stop under a command"
 run "$RING3" run --detach --name web -- true
 expect_status 2 "the name of one that has ended"
 expect_text err "ring3 rm web" "the name of one that has ended"
@@ -97,6 +110,21 @@ expect_status 1 "stop of a deaf guest"
 expect_text err "did not power off within 1 s" "stop of a deaf guest"
 is exited deaf "stop of a deaf guest"
 expect_status 1 "stop of a deaf guest"
+
+# names of files and arguments are bytes, JSON is UTF-8
+odd=$scratch/$'odd\xff\xc3.img'
+truncate -s 1M "$odd"
+run "$RING3" run --detach --name odd -d "$odd" -- sh -c 'sleep 1000; : "$1"' $'\xe2\x82'
+expect_status 0 "names that are no text"
+for args in "ps --format json" "inspect odd" "stats --format json odd"; do
+    # shellcheck disable=SC2086
+    run "$RING3" $args
+    expect_status 0 "$args of names that are no text"
+    iconv -f UTF-8 -t UTF-16 "$scratch/out" >/dev/null || fail "$args: JSON that is not UTF-8"
+done
+run "$RING3" inspect odd
+expect_text out $'odd\xef\xbf\xbd\xef\xbf\xbd.img' "names that are no text"
+"$RING3" rm -f odd >/dev/null
 
 # several at a time, one of which is not there
 run "$RING3" run --detach --name a1 -- sleep 1000

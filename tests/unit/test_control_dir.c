@@ -1,4 +1,5 @@
 /* Machines' directories: names, claims, states, what a crash leaves; logs. */
+#include "control/json_text.h"
 #include "control/vm_dir.h"
 #include "control/vm_log.h"
 
@@ -304,6 +305,33 @@ static void test_log_is_bounded(void **state)
     vm_dir_release(&d, true);
 }
 
+/* ---- text ---- */
+
+static void expect_json(const char *text, const char *json)
+{
+    struct json_object *o = json_text(text);
+    assert_non_null(o);
+    assert_string_equal(json_object_get_string(o), json);
+    json_object_put(o);
+}
+
+static void test_text_that_is_no_text(void **state)
+{
+    (void)state;
+    expect_json("", "");
+    expect_json("plain", "plain");
+    expect_json("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf",
+                "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf");
+    expect_json("a\xff", "a\xef\xbf\xbd");
+    expect_json("\xc3", "\xef\xbf\xbd");
+    expect_json("\xe2\x82.", "\xef\xbf\xbd\xef\xbf\xbd.");
+    expect_json("\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd");                 /* overlong */
+    expect_json("\xe0\x9f\xbf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* the same */
+    expect_json("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* a surrogate */
+    expect_json("\xf4\x90\x80\x80",
+                "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* above U+10FFFF */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_list_is_sorted),
         cmocka_unit_test(test_foreign_things_are_no_machines),
         cmocka_unit_test(test_log_is_bounded),
+        cmocka_unit_test(test_text_that_is_no_text),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

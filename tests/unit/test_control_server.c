@@ -39,6 +39,9 @@ static void test_good_requests(void **state)
     assert_int_equal(r.seconds, 0);
     assert_int_equal(parse("{\"request\":\"resize\",\"columns\":80,\"rows\":24}"), 0);
     assert_int_equal(r.columns * 1000 + r.rows, 80024);
+    assert_int_equal(parse("{\"request\":\"balloon\",\"memory\":4194304}"), 0);
+    assert_int_equal(parse("{ \"requ\\u0065st\" : \"\\u0068ello\" }"), 0);
+    assert_int_equal(r.verb, REQUEST_HELLO);
     assert_int_equal(parse("{\"request\":\"balloon\",\"memory\":281474976710656}"), 0);
     assert_int_equal(r.memory, 1ull << 48);
 }
@@ -74,6 +77,16 @@ static void test_bad_requests(void **state)
         "{\"request\":\"resize\",\"columns\":0,\"rows\":1}",
         "{\"request\":\"resize\",\"columns\":80,\"rows\":10001}",
         "{\"request\":\"balloon\"}",
+        "{\"request\":\"balloon\",\"memory\":0}",
+        "{\"request\":\"balloon\",\"memory\":4194303}",
+        "{\"request\":\"hello\",\"request\":\"kill\"}",
+        "{\"request\":\"kill\",\"request\":\"kill\"}",
+        "{\"request\":\"kill\", \"requ\\u0065st\" : \"hello\"}",
+        "{\"request\":\"stop\",\"seconds\":1,\"seconds\":2}",
+        "{\"request\":\"he\\u0000llo\"}",
+        "{\"request\":\"hello\\u0000\"}",
+        "{\"request\\u0000x\":\"hello\"}",
+        "{\"request\":\"stop\",\"seconds\\u0000\":1}",
         "{\"request\":\"balloon\",\"memory\":281474976710657}",
         "{\"request\":\"hello\",\"x\":1}",
         "{\"request\":\"\\ud800\"}",
@@ -269,6 +282,7 @@ static void test_long_lines(void **state)
     close(fd);
 }
 
+/* Whoever has been silent for longest gives way. */
 static void test_too_many_clients(void **state)
 {
     int fd[SERVER_CLIENTS];
@@ -276,21 +290,51 @@ static void test_too_many_clients(void **state)
     for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
         fd[i] = new_client();
     }
+    say(fd[0], "{\"request\":\"hello\"}\n{\"requ");
+    assert_non_null(strstr(heard(fd[0]), "protocol"));
     int late = new_client();
-    assert_non_null(strstr(heard(late), "too many"));
-    assert_true(gone(late));
-    close(fd[3]);
-    serve();
-    close(late);
-    late = new_client();
     say(late, "{\"request\":\"hello\"}\n");
     assert_non_null(strstr(heard(late), "protocol"));
-    close(late);
+    assert_non_null(strstr(heard(fd[1]), "too many"));
+    assert_true(gone(fd[1]));
+    say(fd[0], "est\":\"hello\"}\n");
+    assert_non_null(strstr(heard(fd[0]), "protocol"));
     for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
-        if (i != 3) {
-            close(fd[i]);
-        }
+        close(fd[i]);
     }
+    close(late);
+    serve();
+}
+
+/* Those who wait for an answer, and those at the console, do not; and these leave room to others. */
+static void test_full_of_work(void **state)
+{
+    int fd[SERVER_CLIENTS];
+    (void)state;
+    for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
+        bool watches = i < SERVER_WATCHERS;
+        fd[i] = new_client();
+        say(fd[i], watches ? "{\"request\":\"console\"}\n" : "{\"request\":\"hello\"}\n");
+        assert_non_null(strstr(heard(fd[i]), "true"));
+    }
+    int late = new_client();
+    say(late, "{\"request\":\"console\"}\n");
+    assert_non_null(strstr(heard(late), "console"));
+    assert_non_null(strstr(heard(fd[SERVER_WATCHERS]), "too many clients"));
+    assert_true(gone(fd[SERVER_WATCHERS]));
+    assert_int_equal(server_watchers(s), SERVER_WATCHERS);
+    say(late, "{\"request\":\"inspect\"}\n");
+    for (unsigned i = SERVER_WATCHERS + 1; i < SERVER_CLIENTS; i++) {
+        say(fd[i], "{\"request\":\"inspect\"}\n");
+    }
+    int later = new_client();
+    assert_non_null(strstr(heard(later), "too many clients"));
+    assert_true(gone(later));
+    close(later);
+    for (unsigned i = 0; i < SERVER_CLIENTS; i++) {
+        close(fd[i]);
+    }
+    close(late);
     serve();
 }
 
@@ -454,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_answer_reaches_nobody_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_many_clients, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_full_of_work, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deaf_client, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nobody_serves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_watchers, set_up, tear_down),

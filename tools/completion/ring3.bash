@@ -11,6 +11,10 @@ _ring3_names() {
     fi
 }
 
+_ring3_switches() {
+    "${COMP_WORDS[0]/#\~/$HOME}" switch 2>/dev/null | awk 'NR > 1 && !seen[$1]++ { print $1 }'
+}
+
 _ring3_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2"); }
 _ring3_files() {
     compopt -o filenames 2>/dev/null
@@ -36,18 +40,24 @@ _ring3_run() {
 }
 
 _ring3_image() {
-    local word=$1 before=$2
+    local word=$1 before=$2 options=
     if [ "$COMP_CWORD" -eq 2 ]; then
         _ring3_words 'create info check convert rebuild --help' "$word"
         return
     fi
+    case "${COMP_WORDS[2]}" in
+    create) options='-f --cluster -b --backing -F -y --force' ;;
+    info) options='--format' ;;
+    check) options='--repair' ;;
+    convert) options='-f -O -c --compress --cluster -y --force' ;;
+    esac
     case "$before" in
     -f | -O | -F) _ring3_words 'raw qcow2' "$word" ;;
     --format) _ring3_words json "$word" ;;
     --cluster) ;;
     *)
         case "$word" in
-        -*) _ring3_words '-f -O -F -b --backing --cluster -c --compress -y --force --repair --format -h --help' "$word" ;;
+        -*) _ring3_words "$options -h --help" "$word" ;;
         *) _ring3_files "$word" ;;
         esac
         ;;
@@ -57,7 +67,7 @@ _ring3_image() {
 _ring3() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local verbs='run ps console logs stop kill pause resume stats inspect rm image switch doctor version help'
-    local alive='starting running paused stopping' options states=
+    local alive='starting running paused stopping' formats='table json' options states=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         _ring3_words "$verbs --help --version" "$word"
@@ -66,7 +76,9 @@ _ring3() {
     case "${COMP_WORDS[1]}" in
     run) _ring3_run "$word" "$before"; return ;;
     image) _ring3_image "$word" "$before"; return ;;
-    help) _ring3_words "$verbs" "$word"; return ;;
+    help) _ring3_words "$verbs -h --help" "$word"; return ;;
+    switch) _ring3_words "$(_ring3_switches) -h --help" "$word"; return ;;
+    version) _ring3_words '-h --help' "$word"; return ;;
     ps) options='-q --quiet --format' states=none ;;
     console) options='' states=$alive ;;
     logs) options='-f --follow -n --lines' ;;
@@ -77,11 +89,11 @@ _ring3() {
     stats) options='--once --format' states=$alive ;;
     inspect) options='' ;;
     rm) options='-f --force' ;;
-    doctor) options='--format' states=none ;;
+    doctor) options='--format --verbose' formats='text json' states=none ;;
     *) return ;;
     esac
     case "$before" in
-    --format) _ring3_words 'table json' "$word"; return ;;
+    --format) _ring3_words "$formats" "$word"; return ;;
     -n | --lines | -t | --time) return ;;
     esac
     if [[ $word = -* ]]; then

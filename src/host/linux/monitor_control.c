@@ -9,7 +9,7 @@
 #include <json-c/json.h>
 
 #define PRESS_MS 500 /* to the second press of the power button */
-#define STATS_MS 100 /* for fresh counters; a machine that is held gives none */
+#define STATS_MS 1000 /* a busy host keeps the launcher, which measures, waiting */
 
 /* ---- the machine's state ---- */
 

@@ -2,6 +2,7 @@
  * the arena every byte may be the guest's. */
 #include "host/linux/monitor_priv.h"
 
+#include "control/json_text.h"
 #include "host/host.h"
 #include "host/linux/arena.h"
 #include "host/linux/namespaces.h"
@@ -28,7 +29,7 @@ static void add_word(struct json_object *o, const char *name, const char *text)
 
 static void add_string(struct json_object *o, const char *name, const char *text)
 {
-    json_object_object_add(o, name, json_object_new_string(text));
+    json_object_object_add(o, name, json_text(text));
 }
 
 /* ---- the guest's counters ---- */
