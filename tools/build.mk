@@ -15,7 +15,8 @@ SRC_LOADER := $(filter-out $(SRC_HOSTED),$(sort $(wildcard src/boot/*.c)))
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wcast-qual -Wvla \
     -Wpointer-arith -Werror
-CC_INCLUDE = $(shell $(CC) -print-file-name=include)
+# Quiet where there is no compiler yet: tools/setup may be about to install it.
+CC_INCLUDE = $(shell $(CC) -print-file-name=include 2>/dev/null)
 CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) -Isrc -fno-pie -fno-strict-aliasing -MMD -MP $(CFLAGS)
 CFLAGS_FREE = -ffreestanding -nostdinc -isystem $(CC_INCLUDE)
 CFLAGS_CORE = $(CFLAGS_FREE) -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \

@@ -18,6 +18,24 @@ expect_text out "$sum" "a file of the host's"
 [ ! -e "$scratch/a/sub" ] || fail "what the guest removed is still there"
 [ "$(cat "$scratch/b/file")" = before ] || fail "a read-only directory was written"
 
+# The same for an ordinary user, who may not mount. (Debian 12's virtiofsd is for root.)
+if [ "$(id -u)" = 0 ] && [ -x /usr/libexec/virtiofsd ]; then
+    as_nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_RUNTIME_DIR="$scratch/nobody" RING3_GUEST="$scratch/guest")
+    mkdir -p "$scratch/guest" "$scratch/nobody" "$scratch/mine"
+    cp "$RING3" "$BUILD/kernel/vmlinuz" "$BUILD/default-guest.cpio" "$scratch/guest"
+    echo mine >"$scratch/mine/file"
+    chmod 711 "$scratch"
+    chmod 700 "$scratch/nobody"
+    chown -R 65534:65534 "$scratch/nobody" "$scratch/mine"
+    run "${as_nobody[@]}" "$scratch/guest/ring3" run -v "$scratch/mine:/rw" -v "$scratch/mine:/ro:ro" -- sh -c '
+        cat /ro/file; echo new >/rw/new; for a in "rm /ro/file" "mkdir /ro/x" "chmod 0 /ro/file" "truncate -s 0 /ro/file" \
+            "mv /ro/file /ro/y" "ln /ro/file /ro/z" "touch /ro/t"; do ! $a 2>/dev/null || echo "$a"; done' </dev/null
+    expect_status 0 "an ordinary user"
+    expect_exactly out "mine\n" "an ordinary user"
+    [ "$(cd "$scratch/mine" && cat ./* && ls | wc -l)" = "$(printf 'mine\nnew\n2')" ] || fail "an ordinary user's read-only directory was written"
+    [ "$(stat -c %u "$scratch/mine/new")" = 65534 ] || fail "what an ordinary user's guest made is not the user's"
+fi
+
 # Nothing outside it: a link means what it says to the guest.
 ln -s /etc "$scratch/b/out"
 echo secret >"$scratch/secret"
