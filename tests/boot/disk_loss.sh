@@ -20,16 +20,6 @@ for n in $(seq 0 $2); do
 done
 echo all good'
 
-socket=$scratch/nbd.sock
-serve_disk() { # FILE
-    qemu-nbd -f raw -t -k "$socket" "$1" 2>/dev/null &
-    server=$!
-    helpers+=("$server")
-    for _ in $(seq 100); do
-        [ ! -S "$socket" ] || break
-        sleep 0.05
-    done
-}
 # Kill the server as soon as block $1 was written.
 lose_after() {
     local i

@@ -4,15 +4,8 @@
 . tests/boot/lib/machines.sh
 command -v qemu-nbd >/dev/null || { echo "no qemu-nbd; tools/setup test installs it"; exit 77; }
 
-socket=$scratch/nbd.sock
 truncate -s 16M "$scratch/disk"
-qemu-nbd -f raw -t -k "$socket" "$scratch/disk" 2>/dev/null &
-server=$!
-helpers+=("$server")
-for _ in $(seq 100); do
-    [ ! -S "$socket" ] || break
-    sleep 0.05
-done
+serve_disk "$scratch/disk"
 
 # The guest writes; the server is stopped amid that.
 start_stuck() { # NAME

@@ -37,6 +37,18 @@ serve() {
     helpers+=($!)
 }
 
+# serve_disk FILE: by NBD at $socket, from the process $server.
+socket=$scratch/nbd.sock
+serve_disk() {
+    qemu-nbd -f raw -t -k "$socket" "$1" 2>/dev/null &
+    server=$!
+    helpers+=("$server")
+    for _ in $(seq 100); do
+        [ ! -S "$socket" ] || break
+        sleep 0.05
+    done
+}
+
 # The address that stands for the host in the default guest, as a shell command there.
 # shellcheck disable=SC2034
 gateway='$(ip route | sed -n "s/^default via \([^ ]*\).*/\1/p")'
