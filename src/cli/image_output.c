@@ -105,14 +105,11 @@ int output_begin(const struct image_args *a, const char *path, bool force, struc
     }
     *out = (struct image_output){.path = strdup(path), .fd = -1};
     out->replaces = lstat(path, &st) == 0;
+    out->temporary = temporary_name(path);
     int status = out->replaces ? may_replace(a, path, force) : 0;
-    if (!status) {
-        out->temporary = temporary_name(path);
-        if (!out->path || !out->temporary) {
-            status = image_say(a, IMAGE_PROBLEM, "no memory");
-        }
-    }
-    if (!status) {
+    if (!status && (!out->path || !out->temporary)) {
+        status = image_say(a, IMAGE_PROBLEM, "no memory");
+    } else if (!status) {
         out->fd = open(out->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (out->fd < 0) {
             status = image_say(a, CLI_USAGE, "%s cannot be made: %s", path, strerror(errno));
