@@ -3,7 +3,7 @@
  * It gets a listening socket, and we are its only client. It dies with the thread that started it and with the connection. It shuts itself into the
  * directory as far as it may: in namespaces of its own, else by chroot, else (Rust only, without any rights) not at all. For a read-only share we
  * first make the directory read-only in a mount namespace of its own: the guest cannot be asked to keep to it. Who may not mount has the Rust one
- * refuse the guest's changes.
+ * refuse the guest's changes. The C one is for root only: an ordinary user's is the root of a user namespace, where all that is the user's is root's.
  */
 #include "share/share.h"
 
@@ -27,7 +27,7 @@
 
 #define LISTEN_FD 3
 #define START_MS 5000
-#define C_NEEDS_ROOT "this version of it needs root: run ring3 as root, or install the package virtiofsd (Debian 13), which does not"
+#define C_NEEDS_ROOT "this version of it needs root, or user namespaces; run ring3 as root, or install the package virtiofsd (Debian 13)"
 
 static const struct program {
     const char *path;
@@ -49,6 +49,30 @@ static const struct program *find_program(void)
 }
 
 /* ---- in the child ---- */
+
+static bool write_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ssize_t len = (ssize_t)strlen(text);
+    bool done = fd >= 0 && write(fd, text, (size_t)len) == len;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done;
+}
+
+/* The root of a user namespace in which there is nobody but this user. */
+static int become_root(void)
+{
+    char users[32], groups[32];
+    snprintf(users, sizeof(users), "0 %u 1", geteuid());
+    snprintf(groups, sizeof(groups), "0 %u 1", getegid());
+    if (unshare(CLONE_NEWUSER) || !write_text("/proc/self/setgroups", "deny") || !write_text("/proc/self/uid_map", users) ||
+        !write_text("/proc/self/gid_map", groups)) {
+        return -errno;
+    }
+    return 0;
+}
 
 /* Only this process and what it starts see the directory read-only; what is mounted below it too. */
 static int make_read_only(const char *dir)
@@ -76,7 +100,12 @@ NORETURN static void run_program(const struct program *p, const struct share_con
     }
     fcntl(LISTEN_FD, F_SETFD, 0);
     syscall(SYS_close_range, LISTEN_FD + 1, ~0u, 0);
-    int err = c->read_only ? make_read_only(c->source) : 0;
+    int err = p->rust || geteuid() == 0 ? 0 : become_root();
+    if (err) {
+        fputs(C_NEEDS_ROOT "\n", stderr);
+        _exit(1);
+    }
+    err = c->read_only ? make_read_only(c->source) : 0;
     bool refuses = err == -EPERM && p->rust;
     if (err && !refuses) {
         fprintf(stderr, "cannot make it read-only for the guest: %s\n", strerror(-err));
@@ -202,7 +231,7 @@ int share_spawn(const struct share_config *c, struct share_helper *h, struct sha
         failed = attempt(p, c, *sandbox, h, said, sizeof(said));
     }
     if (failed) {
-        const char *why = failed < 0 ? strerror(-failed) : !p->rust && geteuid() ? C_NEEDS_ROOT : *said ? said : "it ended at once";
+        const char *why = failed < 0 ? strerror(-failed) : *said ? said : "it ended at once";
         fmt_line(err->text, sizeof(err->text), "-v %s: virtiofsd does not start: %s", c->source, why);
         return -1;
     }
