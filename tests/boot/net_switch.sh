@@ -25,8 +25,9 @@ sum=$(cut -d' ' -f1 "$scratch/left")
 
 run "$RING3" run --name right --net switch=lan --net user -- sh -c "$(card 10.5.0.2)
     for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - http://10.5.0.1/data | md5sum || exit 1; sleep 0.3; done
-    iperf3 -c 10.5.0.1 -t 3 --json >/tcp && iperf3 -R -c 10.5.0.1 -t 3 --json >/reverse || exit 2
-    iperf3 -u -b 20M -c 10.5.0.1 -t 2 --json >/udp || exit 3
+    # once more where the server is still busy with the last run
+    measure() { to=\$1; shift; for i in 1 2 3 4 5; do iperf3 -c 10.5.0.1 --json \"\$@\" >\$to && return; sleep 1; done; cat \$to; exit 2; }
+    measure /tcp -t 3; measure /reverse -t 3 -R; measure /udp -t 2 -u -b 20M
     cat /tcp; echo =; cat /reverse; echo =; cat /udp" </dev/null
 expect_status 0 "traffic between two machines"
 [ "$(grep -c "^$sum  -$" "$scratch/out")" -eq 10 ] || fail "not ten sound copies of the file"
@@ -50,11 +51,12 @@ sleep 5
 
 # 4 MB a second, from the one that may no more.
 "$RING3" run --name slow --net switch=lan,bps=4M -- sh -c 'ip addr add 10.5.0.1/24 dev eth0
-    head -c 12000000 /dev/zero >/data; httpd -p 80 -h /; sleep 60' </dev/null >/dev/null 2>&1 &
+    head -c 12000000 /dev/zero >/data; echo >/up; httpd -p 80 -h /; sleep 60' </dev/null >/dev/null 2>&1 &
 run "$RING3" run --net switch=lan -- sh -c 'ip addr add 10.5.0.2/24 dev eth0
     now() { awk "{ printf \"%d\", \$1 * 100 }" /proc/uptime; }
-    until wget -q -O - http://10.5.0.1/passwd 2>/dev/null || ping -c 1 10.5.0.1 >/dev/null; do sleep 0.1; done; sleep 0.5
-    a=$(now); wget -q -O /dev/null http://10.5.0.1/data; b=$(now); echo $((b - a))' </dev/null
+    until wget -q -O - http://10.5.0.1/up 2>/dev/null >&2; do sleep 0.1; done; sleep 0.5
+    a=$(now); wget -q -O /dev/null http://10.5.0.1/data || exit 2; b=$(now); echo $((b - a))' </dev/null
+expect_status 0 "a limit"
 hundredths=$(cat "$scratch/out")
 [ "$hundredths" -ge 260 ] && [ "$hundredths" -le 4000 ] || fail "12 MB at 4 MB a second took $hundredths hundredths"
 

@@ -87,7 +87,7 @@ static int wait_for(const struct launch *l, const struct watch *w, pid_t monitor
         if (ready > 0 && fds[0].revents) {
             pass_on(w, monitor);
         }
-        if (ready == 0 || (ready > 0 && fds[1].revents)) {
+        if (l->tick && (ready == 0 || (ready > 0 && fds[1].revents))) {
             l->tick(l->ctx, monitor);
         }
     }

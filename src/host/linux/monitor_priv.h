@@ -80,8 +80,8 @@ void monitor_reap(struct monitor *m);
 /** Kill and wait for every process that the tasks left behind. */
 void monitor_reap_all(struct monitor *m);
 /** Stop the tasks for this reason, or no longer. */
-void monitor_hold(struct monitor *m, enum monitor_hold why);
-void monitor_release(struct monitor *m, enum monitor_hold why);
+void monitor_hold(struct monitor *m, unsigned why);
+void monitor_release(struct monitor *m, unsigned why);
 /** Call cfg.started if all tasks are set up now. */
 void monitor_look_started(struct monitor *m);
 /** The meter has measured: is the machine within its cap? */

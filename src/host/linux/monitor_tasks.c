@@ -125,7 +125,7 @@ static void note_stop(struct monitor *m)
     }
 }
 
-void monitor_hold(struct monitor *m, enum monitor_hold why)
+void monitor_hold(struct monitor *m, unsigned why)
 {
     if (!m->holds) {
         signal_tasks(m, SIGSTOP);
@@ -133,13 +133,13 @@ void monitor_hold(struct monitor *m, enum monitor_hold why)
     m->holds |= why;
 }
 
-void monitor_release(struct monitor *m, enum monitor_hold why)
+void monitor_release(struct monitor *m, unsigned why)
 {
     if (m->holds & why & (HOLD_PAUSE | HOLD_JOB)) {
         note_stop(m);
     }
     bool held = m->holds != 0;
-    m->holds &= ~(unsigned)why;
+    m->holds &= ~why;
     if (held && !m->holds) {
         signal_tasks(m, SIGCONT);
     }
