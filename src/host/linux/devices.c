@@ -45,7 +45,7 @@ struct wish {
 /* Which network card -p is about: the first user network. net_count: none. */
 static unsigned forwards_to(const struct devices_config *cfg)
 {
-    for (unsigned i = 0; i < cfg->net_count; i++) {
+    for (unsigned i = 0; cfg->nets && i < cfg->net_count; i++) {
         if (strncmp(cfg->nets[i], "user", 4) == 0) {
             return i;
         }
