@@ -8,6 +8,7 @@
 #include "share/share.h"
 
 #include "base/log.h"
+#include "host/linux/namespaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,30 +51,6 @@ static const struct program *find_program(void)
 
 /* ---- in the child ---- */
 
-static bool write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    ssize_t len = (ssize_t)strlen(text);
-    bool done = fd >= 0 && write(fd, text, (size_t)len) == len;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return done;
-}
-
-/* The root of a user namespace in which there is nobody but this user. */
-static int become_root(void)
-{
-    char users[32], groups[32];
-    snprintf(users, sizeof(users), "0 %u 1", geteuid());
-    snprintf(groups, sizeof(groups), "0 %u 1", getegid());
-    if (unshare(CLONE_NEWUSER) || !write_text("/proc/self/setgroups", "deny") || !write_text("/proc/self/uid_map", users) ||
-        !write_text("/proc/self/gid_map", groups)) {
-        return -errno;
-    }
-    return 0;
-}
-
 /* Only this process and what it starts see the directory read-only; what is mounted below it too. */
 static int make_read_only(const char *dir)
 {
@@ -100,7 +77,8 @@ NORETURN static void run_program(const struct program *p, const struct share_con
     }
     fcntl(LISTEN_FD, F_SETFD, 0);
     syscall(SYS_close_range, LISTEN_FD + 1, ~0u, 0);
-    int err = p->rust || geteuid() == 0 ? 0 : become_root();
+    /* or the root of a user namespace in which there is nobody but this user */
+    int err = p->rust || geteuid() == 0 ? 0 : namespaces_enter_user(0, 0, 0);
     if (err) {
         fputs(C_NEEDS_ROOT "\n", stderr);
         _exit(1);

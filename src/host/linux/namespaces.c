@@ -34,14 +34,21 @@ static bool write_text(const char *path, const char *text)
     return done;
 }
 
-/* A user namespace with what else `flags` says, in which we are who we were. */
-static bool enter_as_user(int flags)
+int namespaces_enter_user(int flags, uid_t uid, gid_t gid)
 {
     char users[32], groups[32];
-    snprintf(users, sizeof(users), "%u %u 1", geteuid(), geteuid());
-    snprintf(groups, sizeof(groups), "%u %u 1", getegid(), getegid());
-    return unshare(CLONE_NEWUSER | flags) == 0 && write_text("/proc/self/setgroups", "deny") &&
-           write_text("/proc/self/uid_map", users) && write_text("/proc/self/gid_map", groups);
+    snprintf(users, sizeof(users), "%u %u 1", uid, geteuid());
+    snprintf(groups, sizeof(groups), "%u %u 1", gid, getegid());
+    bool done = unshare(CLONE_NEWUSER | flags) == 0 && write_text("/proc/self/setgroups", "deny") &&
+                write_text("/proc/self/uid_map", users) &&
+                write_text("/proc/self/gid_map", groups);
+    return done ? 0 : -errno;
+}
+
+/* The same, staying who we are. */
+static bool enter_as_user(int flags)
+{
+    return namespaces_enter_user(flags, geteuid(), getegid()) == 0;
 }
 
 /* Whether a child could. */

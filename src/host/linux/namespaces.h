@@ -21,6 +21,10 @@
  * CLONE_NEW* flags of what was entered; CLONE_NEWPID is namespaces_fork's. */
 unsigned namespaces_enter(void);
 
+/** A user namespace, with what else `flags` (CLONE_NEW*) says, in which this user is uid and gid
+ * and nobody else exists. 0 or -errno; then it may be half done. Of a process with one thread. */
+int namespaces_enter_user(int flags, uid_t uid, gid_t gid) MUST_CHECK;
+
 /** Fork a child that is process 1 of new process ids: what it leaves behind dies with it. Where the
  * host does not allow it: an ordinary child. As fork; *own: whether it has its own. Of a process
  * with one thread. */
