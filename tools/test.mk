@@ -15,7 +15,7 @@ TEST_TOOLS := $(patsubst tests/%.c,$(T)/%,$(sort $(wildcard tests/tools/*.c)))
 # Of the hosted parts, those that unit tests can use with a fake host beneath them.
 UNIT_HOSTED := $(filter $(call obj,src/boot/decompress.c src/boot/bzimage.c src/host/linux/cpio.c \
     src/host/linux/terminal.c src/host/linux/console.c src/cli/suggest.c src/cli/run_options.c src/cli/run_devices.c $(wildcard src/control/*.c) \
-    src/host/linux/cpu_cap.c src/host/linux/runtime_dir.c \
+    src/host/linux/cpu_cap.c src/host/linux/runtime_dir.c src/host/linux/spawn.c \
     src/share/parse.c $(wildcard src/block/*.c src/net/*.c)),$(OBJ_HOSTED))
 HEAP_FLOOR := $(OUT)/obj/host/linux/heap_floor.o
 HELPERS = $(patsubst tests/%.c,$(T)/obj/%.o,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c)))

@@ -8,12 +8,11 @@
 #include "block/nbd_proto.h"
 
 #include "base/log.h"
+#include "host/linux/spawn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,32 +242,21 @@ static bool find_helper(char *path, size_t size)
     return false;
 }
 
-/** Start it with `theirs` as its descriptor NBD_FD. 0 or an errno. */
-static int spawn_helper(const char *path, int theirs, pid_t *pid)
+/** Start it with `theirs` as its descriptor NBD_FD. 0 or -errno. */
+static int spawn_helper(char *path, int theirs, pid_t *pid)
 {
     char name[] = HELPER;
     char *const argv[] = {name, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    sigemptyset(&none);
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc) {
-        return rc;
-    }
-    rc = posix_spawnattr_init(&attr);
-    if (rc == 0) {
-        rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-        rc = rc ? rc : posix_spawn_file_actions_adddup2(&actions, 0, 1);
-        rc = rc ? rc : posix_spawn_file_actions_adddup2(&actions, theirs, NBD_FD);
-        /* A session of its own: the terminal's Ctrl-C is for us, who will end it. */
-        rc = rc ? rc : posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-        rc = rc ? rc : posix_spawnattr_setsigmask(&attr, &none);
-        rc = rc ? rc : posix_spawn(pid, path, &actions, &attr, argv, environ);
-        posix_spawnattr_destroy(&attr);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return rc;
+    const int fds[NBD_FD + 1] = {-1, -1, STDERR_FILENO, [NBD_FD] = theirs};
+    const struct spawn helper = {
+        .program = path,
+        .argv = argv,
+        .envp = environ,
+        .fds = fds,
+        .fd_count = ARRAY_LEN(fds),
+        .session = true, /* the terminal's Ctrl-C is for us, who will end it */
+    };
+    return spawn_process(&helper, pid);
 }
 
 static int start_helper(struct nbd *n, const char *uri, struct block_error *err)
@@ -284,18 +272,11 @@ static int start_helper(struct nbd *n, const char *uri, struct block_error *err)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
         return block_fail(err, "%s: %s", uri, strerror(errno));
     }
-    int theirs = pair[1];
-    if (theirs == NBD_FD) { /* dup2 to itself would leave it close-on-exec */
-        theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, NBD_FD + 1);
-        close(pair[1]);
-    }
-    int rc = theirs < 0 ? errno : spawn_helper(path, theirs, &n->pid);
-    if (theirs >= 0) {
-        close(theirs);
-    }
+    int rc = spawn_helper(path, pair[1], &n->pid);
+    close(pair[1]);
     if (rc) {
         close(pair[0]);
-        return block_fail(err, "%s: %s cannot be started: %s", uri, path, strerror(rc));
+        return block_fail(err, "%s: %s cannot be started: %s", uri, path, strerror(-rc));
     }
     n->fd = pair[0];
     n->pidfd = (int)syscall(SYS_pidfd_open, n->pid, 0);

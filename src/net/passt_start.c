@@ -8,7 +8,7 @@
 #include "net/passt.h"
 
 #include "base/log.h"
-#include "net/spawn.h"
+#include "host/linux/spawn.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "net/switch_process.h"
 
 #include "base/log.h"
-#include "net/spawn.h"
+#include "host/linux/spawn.h"
 
 #include <errno.h>
 #include <poll.h>

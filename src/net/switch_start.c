@@ -9,7 +9,7 @@
 #include "net/switch_process.h"
 
 #include "base/log.h"
-#include "net/spawn.h"
+#include "host/linux/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* See spawn.h. */
-#include "net/spawn.h"
+#include "host/linux/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

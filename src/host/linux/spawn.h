@@ -1,6 +1,6 @@
-/* Starting helper processes: passt, a switch, what plugs a port in again. No state. */
-#ifndef NET_SPAWN_H
-#define NET_SPAWN_H
+/* Starting helper processes: passt, a switch, what plugs a port in again, ring3-nbd. No state. */
+#ifndef HOST_LINUX_SPAWN_H
+#define HOST_LINUX_SPAWN_H
 
 #include "base/types.h"
 
