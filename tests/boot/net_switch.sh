@@ -3,12 +3,7 @@
 . tests/lib.sh
 . tests/boot/lib/machines.sh
 . tests/boot/lib/net.sh
-command -v passt >/dev/null || { echo "no passt here, by which the machines get iperf3"; exit 77; }
-pack_program iperf3 || { echo "no iperf3 here"; exit 77; }
-serve "$scratch/www"
-
-# card ADDRESS: the first card is the switch's, the second fetches what is needed.
-card() { echo "ip addr add $1/24 dev eth0; $(fetch_program iperf3 "$gateway:$served")"; }
+serve_iperf
 
 "$RING3" run --name left --net switch=lan --net user -- sh -c "$(card 10.5.0.1)
     head -c 20000000 /dev/urandom >/data; md5sum </data; httpd -p 80 -h /; iperf3 -s >/dev/null; sleep 100" \
@@ -31,12 +26,7 @@ run "$RING3" run --name right --net switch=lan --net user -- sh -c "$(card 10.5.
     cat /tcp; echo =; cat /reverse; echo =; cat /udp" </dev/null
 expect_status 0 "traffic between two machines"
 [ "$(grep -c "^$sum  -$" "$scratch/out")" -eq 10 ] || fail "not ten sound copies of the file"
-awk -v dir="$scratch" 'BEGIN { RS = "\n=\n" } { print >(dir "/iperf" NR) }' <(sed 1,10d "$scratch/out")
-for n in 1 2; do
-    speed=$(iperf_speed "$scratch/iperf$n")
-    echo "iperf3 $n: $speed bytes a second"
-    [ "${speed:-0}" -gt 10000000 ] || fail "iperf3: only ${speed:-0} bytes a second"
-done
+expect_speeds 10
 
 # What the switch knows; it is there until the last machine has left it.
 run "$RING3" switch lan

@@ -37,12 +37,7 @@ run "$RING3" run --name tapped --net tap=t0 -- sh -c "ip addr add 10.6.0.2/24 de
     cat /up; echo =; cat /down" </dev/null
 expect_status 0 "traffic over a tap"
 head -n 3 "$scratch/out" | cmp -s - <(printf '9000\nping\n%s  -\n' "$sum") || fail "over a tap: $(head -n 3 "$scratch/out")"
-awk -v dir="$scratch" 'BEGIN { RS = "\n=\n" } { print >(dir "/iperf" NR) }' <(sed 1,3d "$scratch/out")
-for n in 1 2; do
-    speed=$(iperf_speed "$scratch/iperf$n")
-    echo "iperf3 $n: $speed bytes a second"
-    [ "${speed:-0}" -gt 10000000 ] || fail "iperf3: only ${speed:-0} bytes a second"
-done
+expect_speeds 3
 
 # An address that somebody set stays, with no DHCP server on the tap and with one that answers late; without one there is a
 # link-local address.

@@ -3,10 +3,7 @@
 . tests/lib.sh
 . tests/boot/lib/machines.sh
 . tests/boot/lib/net.sh
-command -v passt >/dev/null || { echo "no passt here, by which the machines get iperf3"; exit 77; }
-pack_program iperf3 || { echo "no iperf3 here"; exit 77; }
-serve "$scratch/www"
-card() { echo "ip addr add $1/24 dev eth0; $(fetch_program iperf3 "$gateway:$served")"; }
+serve_iperf
 snmp='awk "/^Udp: [0-9]/ { print \$2, \$4 }" /proc/net/snmp' # datagrams that came to a program, and that did not
 
 "$RING3" run --name sink --net switch=small --net user -- sh -c "$(card 10.5.0.1)
