@@ -1,6 +1,7 @@
 /* ring3 run: start a virtual machine, on this terminal or in the background. */
 #include "cli/cli.h"
 #include "cli/run.h"
+#include "host/linux/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +62,13 @@ static int run_planned(const struct run_options *o, struct run_plan *plan, int *
     if (!r.engine) {
         return CLI_USAGE;
     }
-    return o->dry_run ? run_dry(&r) : o->detach ? run_detached(&r) : run_vm(&r, signal);
+    if (o->dry_run) {
+        return run_dry(&r);
+    }
+    launch_hold(&r.mask);
+    status = o->detach ? run_detached(&r) : run_vm(&r, signal);
+    sigprocmask(SIG_SETMASK, &r.mask, NULL);
+    return status;
 }
 
 int run_main(int argc, char **argv)

@@ -105,10 +105,11 @@ struct run {
     struct cpu_share share;
     struct cpu_meter meter;
 
+    sigset_t mask; /* the signals that the user who started it had held: not by us */
+
     /* Of a detached machine; else -1. */
     int messages_fd; /* what is written to standard error comes out here */
     int ready_fd;    /* the name is written there when the machine runs */
-    sigset_t mask;   /* of the caller: who waits for the machine gives it up by a signal */
 };
 
 /** Build the machine and print what --dry-run prints. Returns the exit status. */
@@ -127,8 +128,5 @@ struct json_object *run_config(const struct run *r) MUST_CHECK;
 /** Run the machine in the background. Returns when it runs, having printed its name, or when it
  * could not be started. The exit status. */
 int run_detached(struct run *r);
-/** In the launcher, which is deaf to signals while it makes what would be left behind: hear them
- * from now on. False: there was one, nobody wants the machine any more. */
-bool run_hear_signals(const struct run *r) MUST_CHECK;
 
 #endif

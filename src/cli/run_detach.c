@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define SAME_SIGNAL_MS 500
+
 struct pipes {
     int messages[2], ready[2]; /* read end, write end */
 };
@@ -132,30 +134,18 @@ static sigset_t give_up_signals(void)
     return set;
 }
 
-bool run_hear_signals(const struct run *r)
-{
-    sigset_t pending, set = give_up_signals();
-    if (r->ready_fd < 0) {
-        return true;
-    }
-    sigpending(&pending);
-    for (int sig = 1; sig < SIGRTMIN; sig++) {
-        if (sigismember(&set, sig) == 1 && sigismember(&pending, sig) == 1) {
-            return false;
-        }
-    }
-    sigprocmask(SIG_SETMASK, &r->mask, NULL);
-    return true;
-}
-
-/* End what is starting, and then as the signal says. A second signal does not wait for that. */
+/* End what is starting, and then as the signal says. A second signal does not wait for that; but who
+ * signals a process and its group, as timeout(1) does, means one. */
 static int give_up(pid_t launcher, int signals, int sig)
 {
-    int launcher_fd = (int)syscall(SYS_pidfd_open, launcher, 0);
-    kill(launcher, SIGTERM);
-    struct pollfd fds[] = {{.fd = launcher_fd, .events = POLLIN},
+    struct signalfd_siginfo same;
+    struct pollfd fds[] = {{.fd = (int)syscall(SYS_pidfd_open, launcher, 0), .events = POLLIN},
                            {.fd = signals, .events = POLLIN}};
-    while (launcher_fd >= 0 && poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR) {
+    kill(launcher, SIGTERM);
+    if (fds[0].fd >= 0 && poll(fds, 1, SAME_SIGNAL_MS) == 0) {
+        while (read(signals, &same, sizeof(same)) > 0) {
+        }
+        (void)poll(fds, ARRAY_LEN(fds), -1);
     }
     return run_die_of(sig);
 }
@@ -196,7 +186,6 @@ int run_detached(struct run *r)
     if (status) {
         return status;
     }
-    sigprocmask(SIG_BLOCK, &set, &r->mask);
     pid_t launcher = fork();
     if (launcher == 0) {
         be_launcher(r, &p);

@@ -241,13 +241,10 @@ int run_vm(struct run *r, int *signal)
         .tick = r->meter.page ? measure : NULL,
         .period_ms = capping ? METER_MS : 0,
         .wake_fd = r->meter.ask_fd,
+        .mask = &r->mask,
         .ctx = r,
     };
-    if (run_hear_signals(r)) {
-        status = launch_run(&launch, signal);
-    } else {
-        *signal = SIGTERM;
-    }
+    status = launch_run(&launch, signal);
     if (status < 0) {
         fprintf(stderr, "ring3 run: the host gives no process: %s\n", host_error(-status));
         status = CLI_BROKEN;

@@ -125,6 +125,8 @@ if command -v qemu-nbd >/dev/null; then
     for delay in 0.0005 0.001 0.002 0.004 0.006 0.01; do
         timeout $delay "$RING3" run --detach --name slow -d "nbd+unix:///?socket=$scratch/nbd.sock" 2>/dev/null
         [ -z "$("$RING3" ps -q)" ] || fail "its caller gave up after $delay s: $("$RING3" ps)"
+        timeout $delay "$RING3" run --name slow -d "nbd+unix:///?socket=$scratch/nbd.sock" 2>/dev/null
+        [ -z "$("$RING3" ps -q)" ] || fail "it was ended after $delay s: $("$RING3" ps)"
     done
 fi
 

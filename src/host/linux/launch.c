@@ -18,20 +18,32 @@
 static const int passed_on[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1};
 
 struct watch {
-    sigset_t old;
-    int signals; /* signalfd of passed_on, SIGCHLD and SIGTSTP */
+    sigset_t held; /* before the watch */
+    int signals;   /* signalfd of passed_on, SIGCHLD and SIGTSTP */
 };
 
-static int watch_signals(struct watch *w)
+static sigset_t passed_on_set(void)
 {
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(passed_on); i++) {
         sigaddset(&set, passed_on[i]);
     }
+    return set;
+}
+
+void launch_hold(sigset_t *before)
+{
+    sigset_t set = passed_on_set();
+    sigprocmask(SIG_BLOCK, &set, before);
+}
+
+static int watch_signals(struct watch *w)
+{
+    sigset_t set = passed_on_set();
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTSTP); /* the monitor stops first, having put the terminal right, and then we do */
-    sigprocmask(SIG_BLOCK, &set, &w->old);
+    sigprocmask(SIG_BLOCK, &set, &w->held);
     w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return w->signals < 0 ? -errno : 0;
 }
@@ -43,7 +55,7 @@ NORETURN static void be_monitor(const struct launch *l, const struct watch *w, p
         _exit(0);
     }
     close(w->signals);
-    sigprocmask(SIG_SETMASK, &w->old, NULL);
+    sigprocmask(SIG_SETMASK, l->mask, NULL);
     int status = l->monitor(l->ctx, boot);
     if (status == LAUNCH_AGAIN) {
         const char mark = STATUS_AGAIN;
@@ -67,11 +79,12 @@ static bool look_at(pid_t monitor, int *wait_status)
     return who < 0 && errno != EINTR;
 }
 
-static void pass_on(const struct watch *w, pid_t monitor)
+/* early: some may have come when there was no monitor yet for a key to signal. */
+static void pass_on(const struct watch *w, pid_t monitor, bool early)
 {
     struct signalfd_siginfo info;
     while (read(w->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) {
+        if (info.ssi_signo != SIGCHLD && (early || info.ssi_code != SI_KERNEL)) {
             kill(monitor, (int)info.ssi_signo);
         }
     }
@@ -80,12 +93,13 @@ static void pass_on(const struct watch *w, pid_t monitor)
 static int wait_for(const struct launch *l, const struct watch *w, pid_t monitor)
 {
     int wait_status = 0;
+    pass_on(w, monitor, true);
     while (!look_at(monitor, &wait_status)) {
         struct pollfd fds[] = {{.fd = w->signals, .events = POLLIN},
                                {.fd = l->tick ? l->wake_fd : -1, .events = POLLIN}};
         int ready = poll(fds, ARRAY_LEN(fds), l->tick && l->period_ms ? (int)l->period_ms : -1);
         if (ready > 0 && fds[0].revents) {
-            pass_on(w, monitor);
+            pass_on(w, monitor, false);
         }
         if (l->tick && (ready == 0 || (ready > 0 && fds[1].revents))) {
             l->tick(l->ctx, monitor);
@@ -133,7 +147,7 @@ int launch_run(const struct launch *l, int *signal)
         }
         close(w.signals);
     }
-    sigprocmask(SIG_SETMASK, &w.old, NULL);
+    sigprocmask(SIG_SETMASK, &w.held, NULL);
     if (result >= 0 && WIFSIGNALED(result)) {
         *signal = WTERMSIG(result);
         return 0;

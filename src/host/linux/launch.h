@@ -12,6 +12,8 @@
 
 #include "base/types.h"
 
+#include <signal.h>
+
 /** What the monitor's function returns to be started again: the machine rebooted. */
 #define LAUNCH_AGAIN 256
 
@@ -22,8 +24,13 @@ struct launch {
     void (*tick)(void *ctx, int monitor_pid);
     unsigned period_ms; /* 0: only when wake_fd says so */
     int wake_fd;        /* call tick when this is readable, too; -1: none */
+    const sigset_t *mask; /* the signals that the monitor holds */
     void *ctx;
 };
+
+/** Hold the signals that launch_run passes on, so that none ends the launcher while it prepares; *before is the mask until now, for the
+ *  monitor and for the launcher's end. */
+void launch_hold(sigset_t *before);
 
 /** Run it to its end. Returns the exit status; *signal is the signal that ended the monitor, or 0; -errno if the host gives no process. */
 int launch_run(const struct launch *l, int *signal) MUST_CHECK;
