@@ -54,7 +54,8 @@ struct wait {
     uint64_t start;     /* TSC */
     unsigned kicks;     /* sent */
     uint64_t slept;     /* ns slept while only the stub had to act, 0: not yet */
-    uint64_t cpu;       /* the space's CPU time at the first of these sleeps, ns */
+    uint64_t used;      /* ns that the space had of a processor in the meantime */
+    uint64_t cpu;       /* its CPU time at the last look, ns */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -165,8 +166,9 @@ static uint64_t cpu_ns(const struct space *s)
     return clock_ns((clockid_t)((~(unsigned)s->pid << 3) | 2));
 }
 
-/** Whether the thread still deserves waiting for after a sleep of ns: alive, and, where only the
- *  stub has to act, within its limits. Time in which this task did not run is not counted. */
+/** Whether the thread still deserves waiting for after a sleep of ns as it was meant: alive, and,
+ * where only the stub has to act, within its limits. A look counts ns at most, whatever the clocks
+ * say: on a host that is itself a virtual machine they count the time in which it did not run. */
 static bool within_limits(struct space *s, struct wait *w, uint64_t ns)
 {
     struct pollfd gone = {.fd = s->pidfd, .events = POLLIN};
@@ -175,17 +177,18 @@ static bool within_limits(struct space *s, struct wait *w, uint64_t ns)
     }
     bool kicking = !arrived(s, NEWS_ACK) || (w->kickable && *s->host->kicked);
     if (w->what == NEWS_EVENT && !kicking) {
-        w->slept = 0;
+        w->slept = w->used = 0;
         return true; /* guest code may take as long as it likes */
     }
     uint64_t cpu = cpu_ns(s);
-    w->cpu = w->slept ? w->cpu : cpu;
+    w->used += w->slept ? min_u64(cpu - w->cpu, ns) : 0;
+    w->cpu = cpu;
     /* A thread that is ready may wait long for a processor on a loaded host; one that we wake sleeps
      * where it should not. */
     bool asleep = syscall(SYS_futex, &s->ctl->seq, FUTEX_WAKE, 1, NULL, NULL, 0) > 0;
     w->slept += (asleep ? ns : 0) + 1;
     uint64_t pages = s->op_pages * LIMIT_PAGE_NS;
-    return w->slept < LIMIT_SLEPT_NS + pages && cpu - w->cpu < LIMIT_CPU_NS + pages;
+    return w->slept < LIMIT_SLEPT_NS + pages && w->used < LIMIT_CPU_NS + pages;
 }
 
 static bool spin(struct space *s, const struct wait *w)
