@@ -70,15 +70,28 @@ struct probe_summary doctor_summary(const struct doctor_report *r)
     return s;
 }
 
+/* What the engine says of itself, and whether a machine runs on it. */
+static void try_engine(const struct doctor_report *r, const struct engine *engine,
+                       struct engine_report *e)
+{
+    const struct probe_result *iretq = doctor_result(r, "iretq");
+
+    *e = (struct engine_report){.name = engine->name};
+    e->usable = engine->probe(e->why, sizeof(e->why));
+    if (e->usable)
+        doctor_try_machine(engine, e);
+    if (e->machine == MACHINE_FAILED && iretq->outcome == PROBE_DIED && iretq->signo == SIGKILL)
+        snprintf(e->remedy, sizeof(e->remedy),
+                 "`iretq` ends a process here, see above; if this host runs in QEMU's TCG, start it "
+                 "without SMAP: -cpu max,-smap");
+}
+
 /* The engines in the order `auto` tries them, and its choice. Hardware comes first, where there is
  * an engine for it. */
 static void choose_engine(struct doctor_report *r)
 {
-    struct engine_report *kvm = &r->engines[0], *bt = &r->engines[1];
-
-    *kvm = (struct engine_report){.name = "kvm", .why = "not built in"};
-    *bt = (struct engine_report){.name = engine_bt.name};
-    bt->usable = engine_bt.probe(bt->why, sizeof(bt->why));
+    r->engines[0] = (struct engine_report){.name = "kvm", .why = "not built in"};
+    try_engine(r, &engine_bt, &r->engines[1]);
     r->engine_count = 2;
     r->chosen = -1;
     for (size_t i = 0; i < r->engine_count && r->chosen < 0; i++) {
@@ -254,16 +267,31 @@ static void print_host(const struct doctor_report *r, const struct style *st)
     }
 }
 
+static void print_engine(const struct engine_report *e, const struct style *st)
+{
+    const int column = 17;
+
+    printf("  %-5s %s%-8s%s ", e->name, e->usable ? st->good : st->dim,
+           e->usable ? "usable" : "unusable", st->off);
+    print_wrapped(e->why, column, column);
+    if (e->remedy[0]) {
+        printf("%*sremedy: ", column, "");
+        print_wrapped(e->remedy, column + 8, column + 8);
+    }
+    if (e->machine == MACHINE_RAN) {
+        printf("%*sa machine was run, kernel code and user code, in %u ms\n", column, "",
+               e->machine_ms);
+    } else if (e->untried[0]) {
+        printf("%*sno machine could be tried: ", column, "");
+        print_wrapped(e->untried, column + 27, column);
+    }
+}
+
 static void print_engines(const struct doctor_report *r, const struct style *st)
 {
     printf("\n%sEngines%s\n", st->bold, st->off);
-    for (size_t i = 0; i < r->engine_count; i++) {
-        const struct engine_report *e = &r->engines[i];
-
-        printf("  %-5s %s%-8s%s ", e->name, e->usable ? st->good : st->dim,
-               e->usable ? "usable" : "unusable", st->off);
-        print_wrapped(e->why, 17, 17);
-    }
+    for (size_t i = 0; i < r->engine_count; i++)
+        print_engine(&r->engines[i], st);
     if (r->chosen < 0) {
         printf("  `auto`: %s%s%s\n", st->bad, r->chosen_why, st->off);
         return;
@@ -279,7 +307,8 @@ static const char usage[] =
     "\n"
     "Executes every sensitive instruction of x86-64 in user mode on this processor, in\n"
     "child processes, and prints what happened; then the host features ring3 uses, with a\n"
-    "remedy for each one missing, and the engine `auto` would take.\n"
+    "remedy for each one missing; then runs a small machine, and says which engines are\n"
+    "usable, or why not, and which one `auto` would take.\n"
     "\n"
     "  --format F   text (default) or json\n"
     "  --verbose    also the values read and the time of each instruction\n"

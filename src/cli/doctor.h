@@ -1,11 +1,12 @@
 /* `ring3 doctor`: what this processor and this host do, found out by trying.
  *
- * doctor.c        the verb: options, the report for people, the choice of engine, exit status
- * doctor_insn.c   runs one instruction in a child process and classifies what happened
- * doctor_table.c  the instructions, as machine code to run
- * doctor_words.c  results in words
- * doctor_host.c   the features of the host kernel and processor ring3 uses
- * doctor_json.c   the same report for programs
+ * doctor.c          the verb: options, the report for people, the choice of engine, exit status
+ * doctor_insn.c     runs one instruction in a child process and classifies what happened
+ * doctor_table.c    the instructions, as machine code to run
+ * doctor_words.c    results in words
+ * doctor_host.c     the features of the host kernel and processor ring3 uses
+ * doctor_machine.c  runs a small machine on an engine
+ * doctor_json.c     the same report for programs
  *
  * Everything runs in one thread; no state outlives doctor_main.
  */
@@ -140,11 +141,30 @@ const char *check_status_name(enum check_status s);
 
 /* ---- engines ---- */
 
+/** What became of the machine that was to be run on an engine. */
+enum machine_trial {
+    MACHINE_UNTRIED, /* the engine's probe had said no, or see `untried` */
+    MACHINE_RAN,     /* kernel code, user code, and the end that was expected */
+    MACHINE_FAILED,
+};
+
 struct engine_report {
     const char *name;
     bool usable;
-    char why[256];
+    char why[512];    /* the engine's probe's words, or why the machine failed */
+    char remedy[200]; /* as a check's */
+    enum machine_trial machine;
+    unsigned machine_ms; /* from its start until it was gone, unless untried */
+    char untried[100]; /* why no machine could be tried though the engine seems usable; or empty */
 };
+
+struct engine;
+
+/** Run a small machine to its end, through all that `ring3 run` goes through, on an engine whose
+ * probe said yes (in *e). Sets e->machine and what belongs to it; and when the machine fails
+ * e->usable and e->why: what `ring3 run` would have said. Takes some seconds at most; the machine
+ * has no name, and no process of it is left afterwards or when this process dies. */
+void doctor_try_machine(const struct engine *engine, struct engine_report *e);
 
 /** All that was found; the text and the JSON report are made from it. */
 struct doctor_report {
@@ -156,7 +176,7 @@ struct doctor_report {
     struct engine_report engines[2];
     size_t engine_count;
     int chosen; /* index into engines, or -1 */
-    char chosen_why[256];
+    char chosen_why[512];
 };
 
 /** The result for the instruction called `name`, which must be in the table. */

@@ -50,6 +50,28 @@ static void put_probe(FILE *f, const struct probe *in, const struct probe_result
     fputc('}', f);
 }
 
+static void put_engine(FILE *f, const struct engine_report *e)
+{
+    static const char *const machines[] = {
+        [MACHINE_UNTRIED] = "untried",
+        [MACHINE_RAN] = "ran",
+        [MACHINE_FAILED] = "failed",
+    };
+
+    fputs("    {\"name\": ", f);
+    put_string(f, e->name);
+    fprintf(f, ", \"usable\": %s", e->usable ? "true" : "false");
+    put_member(f, "why", e->why);
+    if (e->remedy[0])
+        put_member(f, "remedy", e->remedy);
+    put_member(f, "machine", machines[e->machine]);
+    if (e->machine != MACHINE_UNTRIED)
+        fprintf(f, ", \"machine_ms\": %u", e->machine_ms);
+    if (e->untried[0])
+        put_member(f, "machine_untried", e->untried);
+    fputc('}', f);
+}
+
 void doctor_print_json(const struct doctor_report *r, FILE *f)
 {
     struct probe_summary s = doctor_summary(r);
@@ -79,11 +101,8 @@ void doctor_print_json(const struct doctor_report *r, FILE *f)
     }
     fputs("  ],\n  \"engines\": [\n", f);
     for (size_t i = 0; i < r->engine_count; i++) {
-        fputs("    {\"name\": ", f);
-        put_string(f, r->engines[i].name);
-        fprintf(f, ", \"usable\": %s", r->engines[i].usable ? "true" : "false");
-        put_member(f, "why", r->engines[i].why);
-        fputs(i + 1 < r->engine_count ? "},\n" : "}\n", f);
+        put_engine(f, &r->engines[i]);
+        fputs(i + 1 < r->engine_count ? ",\n" : "\n", f);
     }
     fputs("  ],\n  \"auto\": {\"engine\": ", f);
     if (r->chosen >= 0)

@@ -29,6 +29,7 @@ struct run_options {
     unsigned cpus;
     bool dry_run, verbose, stat, no_reboot, help;
     bool detach, remove;
+    bool nameless;        /* no name, no directory: nobody sees or controls it (ring3 doctor's) */
     const char *name;     /* NULL: one is made up */
     unsigned weight, cap; /* cap: percent of one processor, 0: none */
     const char *disk[RUN_DISKS_MAX], *net[RUN_NETS_MAX], *port[RUN_PORTS_MAX],

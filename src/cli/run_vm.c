@@ -145,6 +145,9 @@ static int claim_name(struct run *r)
     struct vm_base base;
     struct vm_error err;
     bool needed = o->name || o->detach;
+    if (o->nameless) {
+        return 0;
+    }
     struct json_object *config = run_config(r);
     struct vm_dir_config cfg = {
         .name = o->name,

@@ -115,7 +115,8 @@ struct space_regs {
     uint16_t cs, ss, ds, es, fs, gs;
 };
 
-/** Prepare the machinery (zygote, pool) once per vCPU task, before the jail closes. 0 or -errno. */
+/** Prepare the machinery (zygote, pool) once per vCPU task, before the jail closes. 0 or -errno; or it does not return, having said by
+ * host_panic why user code cannot run on this host. */
 int host_space_setup(struct vcpu *v) MUST_CHECK;
 
 /** Guest-virtual addresses [gva, gva + len), all in one 2 MB. */

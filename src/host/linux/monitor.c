@@ -360,22 +360,29 @@ static void loop(struct monitor *m)
     }
 }
 
-/* Namespaces, processes, threads, and then no more of any. 0 or -errno. */
-static int start(struct monitor *m)
+/* Namespaces, processes, threads, and then no more of any. 0; or -errno, *what failed. */
+static int start(struct monitor *m, const char **what)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    *what = "the host gives no process";
     int failed = watch_signals(m);
     if (!failed) {
         m->namespaces = namespaces_enter();
         failed = monitor_start_tasks(m);
     }
     if (!failed) { /* threads inherit it: before there are any */
+        *what = "the host does not let go of capabilities";
         failed = jail_keep_capabilities(1u << CAP_KILL);
     }
     if (!failed) {
+        *what = "the host gives no thread";
         failed = devices_start(m->devices);
     }
-    return failed ? failed : jail_enter_monitor(m->task, m->cfg.machine.cpus);
+    if (!failed) {
+        *what = "the host lets the monitor make no seccomp filter";
+        failed = jail_enter_monitor(m->task, m->cfg.machine.cpus);
+    }
+    return failed;
 }
 
 static void leave(struct monitor *m)
@@ -396,9 +403,10 @@ void monitor_run(struct monitor *m, struct monitor_result *result)
     m->result = result;
     m->start_ns = host_time_ns();
     open_console(m);
-    int failed = start(m);
+    const char *what;
+    int failed = start(m, &what);
     if (failed) {
-        fail(m, "the host gives no process", -failed);
+        fail(m, what, -failed);
     } else {
         monitor_serve(m);
         loop(m);

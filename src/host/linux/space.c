@@ -76,7 +76,8 @@ static void kick_signal_init(void)
     }
 }
 
-static int host_init(struct space_host *h, struct vcpu *v)
+/** *why says what does not work, with -ENOTSUP. */
+static int host_init(struct space_host *h, struct vcpu *v, const char **why)
 {
     h->vcpu = v;
     h->kicked = host_kick_flag(v);
@@ -88,7 +89,12 @@ static int host_init(struct space_host *h, struct vcpu *v)
     /* Two frames, the event's and a kick's, and some room. */
     uint64_t frame = max_u64(getauxval(AT_MINSIGSTKSZ), 4096);
     h->alt_size = (uint32_t)align_up(2 * frame + 4096, PAGE_SIZE);
-    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || h->alt_size > SPACE_ALT_SIZE) {
+    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)) {
+        *why = "the FSGSBASE instructions do not work here";
+        return -ENOTSUP;
+    }
+    if (h->alt_size > SPACE_ALT_SIZE) {
+        *why = "the host's signal frames are larger than there is room for";
         return -ENOTSUP;
     }
     h->intel = __builtin_cpu_is("intel");
@@ -116,8 +122,8 @@ static int probe_from(struct space_host *h, struct vcpu *v, uint64_t rip, struct
     return err;
 }
 
-/** Make and run a first space: that proves that all of it works here. 0 or -errno. */
-static int probe(struct space_host *h, struct vcpu *v)
+/** Make and run a first space: this proves that all of it works. 0 or -errno, *why as above. */
+static int probe(struct space_host *h, struct vcpu *v, const char **why)
 {
     struct space_exit out;
     uint64_t int80 = stub_at(h->base, stub_probe), ud2 = int80 + 2;
@@ -129,21 +135,44 @@ static int probe(struct space_host *h, struct vcpu *v)
         err = probe_from(h, v, ud2, &out);
         works = !err && out.event == SPACE_EXCEPTION && out.vector == VEC_UD;
     }
+    if (!err && !works) {
+        *why = out.event == SPACE_DEAD
+                   ? "a process that returns from a signal to user code does not survive it here"
+                   : "an exception in user code does not arrive as what it is";
+    }
     return err ? err : works ? 0 : -ENOTSUP;
 }
 
+/** Why no space can be had, where the error alone says nothing; or NULL. */
+static const char *why_not(int err, const char *why)
+{
+    switch (err) {
+    case -ENOTSUP: return why;
+    case -ECHILD:
+        return "the process that user code's are forked from ends at once: something (a seccomp "
+               "profile?) refuses it a system call";
+    case -ESRCH:
+    case -EIO:
+        return "a process for user code ends at once: something (a seccomp profile?) refuses it a "
+               "system call";
+    default: return NULL;
+    }
+}
+
+/** Does not return where this host cannot do it and the error alone would not say what. */
 int host_space_setup(struct vcpu *v)
 {
     struct space_host *h = calloc(1, sizeof(*h));
     if (!h) {
         return -ENOMEM;
     }
-    int err = host_init(h, v);
+    const char *why = NULL;
+    int err = host_init(h, v, &why);
     if (!err) {
         err = space_zygote_start(h);
         hosts[v->index] = h;
         if (!err) {
-            err = probe(h, v);
+            err = probe(h, v, &why);
         }
         if (!err) {
             return 0;
@@ -158,6 +187,13 @@ int host_space_setup(struct vcpu *v)
     }
     hosts[v->index] = NULL;
     free(h);
+    why = why_not(err, why);
+    if (why) {
+        char line[240];
+        fmt_line(line, sizeof(line), "the bt engine cannot start: %s; 'ring3 doctor' says more",
+                 why);
+        host_panic(line);
+    }
     return err;
 }
 
