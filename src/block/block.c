@@ -222,6 +222,23 @@ uint64_t block_zero_run(struct block *b, uint64_t off, uint64_t len)
     return len && b->ops->zero_run ? min_u64(b->ops->zero_run(b, off, len), len) : 0;
 }
 
+unsigned block_locate(struct block *b, uint64_t off, uint64_t len,
+                      struct block_run run[BLOCK_RUNS_MAX])
+{
+    check_range(b, off, len);
+    return len && b->ops->locate ? b->ops->locate(b, off, len, run) : 0;
+}
+
+unsigned block_flush_files(struct block *b, int *fd, unsigned max)
+{
+    return b->read_only || !b->ops->flush_files ? 0 : b->ops->flush_files(b, fd, max);
+}
+
+int block_flush_end(struct block *b, int err)
+{
+    return b->ops->flush_end(b, err);
+}
+
 uint64_t block_ready_ns(struct block *b)
 {
     return b->ops->ready_ns ? b->ops->ready_ns(b) : 0;

@@ -65,8 +65,8 @@ static int read_data(struct qcow2 *q, uint64_t host, struct vec_at *at, uint64_t
     return 0;
 }
 
-/** Clusters alike and in a row from `guest` on: how many of *count, what they are, and where the
- * first is. */
+/** Clusters alike and in a row from `guest` on, at most `want`: how many, what they are, and where
+ * the first is. */
 static int find_extent(struct qcow2 *q, uint64_t guest, uint64_t want, enum cluster_kind *kind,
                        uint64_t *host, unsigned *count)
 {
@@ -167,6 +167,57 @@ static uint64_t qcow2_zero_run(struct block *b, uint64_t off, uint64_t len)
     return run;
 }
 
+/** What [off, off+len) of one extent is, as runs. How many, at most `room`; 0: not to be told. */
+static unsigned locate_part(struct qcow2 *q, enum cluster_kind kind, uint64_t host, uint64_t off,
+                            uint64_t len, struct block_run *run, unsigned room)
+{
+    struct block_run below[BLOCK_RUNS_MAX];
+    uint64_t there = 0;
+    unsigned n = 0;
+    switch (kind) {
+    case CLUSTER_DATA:
+        *run = (struct block_run){.fd = qcow2_io_fd(&q->file.io), .at = host, .len = len};
+        return run->fd >= 0;
+    case CLUSTER_BACKING:
+        if (q->backing && off < q->backing->size) {
+            there = min_u64(len, q->backing->size - off);
+            n = block_locate(q->backing, off, there, below);
+        }
+        if (n + (there < len) > room || (there && !n)) {
+            return 0;
+        }
+        memcpy(run, below, n * sizeof(*run));
+        if (there < len) {
+            run[n++] = (struct block_run){.fd = -1, .len = len - there};
+        }
+        return n;
+    case CLUSTER_ZERO: *run = (struct block_run){.fd = -1, .len = len}; return 1;
+    case CLUSTER_COMPRESSED:
+    case CLUSTER_BAD: break;
+    }
+    return 0;
+}
+
+static unsigned qcow2_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+{
+    struct qcow2 *q = (struct qcow2 *)b;
+    unsigned n = 0, more, count;
+    for (uint64_t part; len && n < BLOCK_RUNS_MAX; off += part, len -= part, n += more) {
+        uint64_t host, guest = cluster_of(q, off), last = cluster_of(q, off + len - 1);
+        enum cluster_kind kind;
+        if (find_extent(q, guest, last - guest + 1, &kind, &host, &count)) {
+            return 0;
+        }
+        part = min_u64(len, offset_of(q, guest + count) - off);
+        host += off & (q->cluster - 1);
+        more = locate_part(q, kind, host, off, part, run + n, BLOCK_RUNS_MAX - n);
+        if (!more) {
+            return 0;
+        }
+    }
+    return len ? 0 : n;
+}
+
 /* ---- the rest ---- */
 
 static int qcow2_flush(struct block *b)
@@ -193,5 +244,6 @@ const struct block_ops qcow2_ops = {
     .discard = qcow2_discard,
     .write_zeroes = qcow2_write_zeroes,
     .zero_run = qcow2_zero_run,
+    .locate = qcow2_locate,
     .close = qcow2_close,
 };

@@ -61,6 +61,8 @@ struct qcow2_io {
 
 /** An io over fd, which it owns from then on. 0 or -errno; then fd is still the caller's. */
 int qcow2_io_init(struct qcow2_io *io, int fd) MUST_CHECK;
+/** The file, for others to read; -1: there is none (tests). */
+int qcow2_io_fd(const struct qcow2_io *io);
 int qcow2_io_read(struct qcow2_io *io, uint64_t off, void *buf, size_t len) MUST_CHECK;
 int qcow2_io_write(struct qcow2_io *io, uint64_t off, const void *buf, size_t len) MUST_CHECK;
 /** Write zeros. */

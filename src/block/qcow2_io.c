@@ -178,6 +178,11 @@ int qcow2_io_init(struct qcow2_io *io, int fd)
     return S_ISDIR(st.st_mode) ? -EISDIR : -ESPIPE;
 }
 
+int qcow2_io_fd(const struct qcow2_io *io)
+{
+    return io->ops == &file_ops ? io->fd : -1;
+}
+
 int qcow2_io_read(struct qcow2_io *io, uint64_t off, void *buf, size_t len)
 {
     const struct io_vec vec = {.base = buf, .len = len};

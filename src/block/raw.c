@@ -22,9 +22,6 @@
 
 #define OPTIMAL_FILE 4096u
 
-_Static_assert(sizeof(struct io_vec) == sizeof(struct iovec), "struct io_vec is an iovec");
-_Static_assert(offsetof(struct io_vec, len) == offsetof(struct iovec, iov_len), "in each field");
-
 struct raw {
     struct block b;
     int fd;
@@ -42,38 +39,37 @@ static struct raw *raw_of(struct block *b)
 
 /* ---- data ---- */
 
-/* All of vec at off: the kernel may do a part at a time. */
-static int transfer(int fd, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len,
-                    bool write)
+static unsigned raw_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
 {
-    struct io_vec rest[BLOCK_VECS_MAX];
-    uint64_t done = 0;
-    while (done < len) {
-        unsigned count = vec_slice(vec, n, done, len - done, rest);
-        const struct iovec *iov = (const struct iovec *)(const void *)rest;
-        off_t at = (off_t)(off + done);
-        ssize_t got = write ? pwritev(fd, iov, (int)count, at) : preadv(fd, iov, (int)count, at);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return got < 0 ? -errno : -EIO; /* 0: the file has become shorter */
-        }
-        done += (uint64_t)got;
-    }
-    return 0;
+    *run = (struct block_run){.fd = raw_of(b)->fd, .at = off, .len = len};
+    return 1;
 }
 
 static int raw_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
                     uint64_t len)
 {
-    return transfer(raw_of(b)->fd, off, vec, n, len, false);
+    struct block_run run;
+    return block_read_runs(&run, raw_locate(b, off, len, &run), vec, n, true);
 }
 
+/* All of vec: the kernel may do a part at a time. */
 static int raw_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
                      uint64_t len)
 {
-    return transfer(raw_of(b)->fd, off, vec, n, len, true);
+    struct io_vec rest[BLOCK_VECS_MAX];
+    for (uint64_t done = 0; done < len;) {
+        unsigned count = vec_slice(vec, n, done, len - done, rest);
+        const struct iovec *iov = (const struct iovec *)(const void *)rest;
+        ssize_t got = pwritev(raw_of(b)->fd, iov, (int)count, (off_t)(off + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return got < 0 ? -errno : -EIO;
+        }
+        done += (uint64_t)got;
+    }
+    return 0;
 }
 
 static int raw_flush(struct block *b)
@@ -84,6 +80,22 @@ static int raw_flush(struct block *b)
             r->flush_error = -errno;
         }
     }
+    return r->flush_error;
+}
+
+static unsigned raw_flush_files(struct block *b, int *fd, unsigned max)
+{
+    if (raw_of(b)->flush_error || max == 0) {
+        return 0;
+    }
+    *fd = raw_of(b)->fd;
+    return 1;
+}
+
+static int raw_flush_end(struct block *b, int err)
+{
+    struct raw *r = raw_of(b);
+    r->flush_error = r->flush_error ? r->flush_error : err;
     return r->flush_error;
 }
 
@@ -181,6 +193,9 @@ static const struct block_ops raw_ops = {
     .discard = raw_discard,
     .write_zeroes = raw_write_zeroes,
     .zero_run = raw_zero_run,
+    .locate = raw_locate,
+    .flush_files = raw_flush_files,
+    .flush_end = raw_flush_end,
     .close = raw_close,
 };
 

@@ -74,6 +74,49 @@ int spread_flush(struct block *b)
     return err;
 }
 
+unsigned spread_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+{
+    struct spread *s = spread_of(b);
+    unsigned count = 0;
+    for (uint64_t done = 0, piece, at; done < len; done += piece) {
+        struct block_run there[BLOCK_RUNS_MAX];
+        piece = len - done;
+        struct block *leg = s->map(s, off + done, &at, &piece);
+        unsigned more = block_locate(leg, at, piece, there);
+        if (more == 0 || more > BLOCK_RUNS_MAX - count) {
+            return 0;
+        }
+        memcpy(run + count, there, more * sizeof(*there));
+        count += more;
+    }
+    return count;
+}
+
+unsigned spread_flush_files(struct block *b, int *fd, unsigned max)
+{
+    struct spread *s = spread_of(b);
+    unsigned count = 0;
+    for (unsigned i = 0; i < s->count; i++) {
+        unsigned more = block_flush_files(s->leg[i], fd + count, max - count);
+        if (more == 0) {
+            return 0;
+        }
+        count += more;
+    }
+    return count;
+}
+
+/* Which file failed is not known: none is believed from then on. */
+int spread_flush_end(struct block *b, int err)
+{
+    struct spread *s = spread_of(b);
+    for (unsigned i = 0; i < s->count; i++) {
+        int rc = block_flush_end(s->leg[i], err);
+        err = err ? err : rc;
+    }
+    return err;
+}
+
 void spread_close(struct block *b)
 {
     struct spread *s = spread_of(b);

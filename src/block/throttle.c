@@ -92,6 +92,29 @@ static uint64_t throttle_zero_run(struct block *b, uint64_t off, uint64_t len)
     return block_zero_run(throttle_of(b)->below, off, len);
 }
 
+static unsigned throttle_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+{
+    unsigned count = block_locate(throttle_of(b)->below, off, len, run);
+    if (count) {
+        charge(throttle_of(b), len);
+    }
+    return count;
+}
+
+static unsigned throttle_flush_files(struct block *b, int *fd, unsigned max)
+{
+    unsigned count = block_flush_files(throttle_of(b)->below, fd, max);
+    if (count) {
+        charge(throttle_of(b), 0);
+    }
+    return count;
+}
+
+static int throttle_flush_end(struct block *b, int err)
+{
+    return block_flush_end(throttle_of(b)->below, err);
+}
+
 static uint64_t throttle_ready_ns(struct block *b)
 {
     const struct throttle *t = throttle_of(b);
@@ -113,6 +136,9 @@ static const struct block_ops throttle_ops = {
     .discard = throttle_discard,
     .write_zeroes = throttle_write_zeroes,
     .zero_run = throttle_zero_run,
+    .locate = throttle_locate,
+    .flush_files = throttle_flush_files,
+    .flush_end = throttle_flush_end,
     .ready_ns = throttle_ready_ns,
     .close = throttle_close,
 };

@@ -1,9 +1,12 @@
 /* Implementation of blk.h.
  *
- * Owner of struct virtio_blk: the device's thread. Requests are handled in the order of the ring,
+ * Owner of struct virtio_blk: the device's thread. Requests are taken in the order of the ring,
  * and given back in batches: after each PUBLISH_NS at the latest, before anything that takes long
- * (a flush), and when the ring is empty. After SLICE_NS the thread gets to look at its other bells
+ * (a discard), and when the ring is empty. After SLICE_NS the thread gets to look at its other bells
  * (a reset). A rate limit makes requests wait in the ring, for the timer.
+ *
+ * Where there is a crew, it gets the reads, unless there is nothing else to do meanwhile, and the
+ * flushes: one at a time, for which later ones wait, to be done by the next together.
  */
 #include "dev/virtio/blk.h"
 
@@ -41,7 +44,7 @@ enum request_type {
     T_WRITE_ZEROES = 13,
 };
 
-enum request_status { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+enum request_status { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2, S_LATER = 256 /* not said yet */ };
 
 /* §5.2.4 "Device configuration layout"; little-endian, as this machine is. */
 struct config {
@@ -107,50 +110,146 @@ static bool in_range(const struct virtio_blk *b, uint64_t sector, uint64_t len)
     return sector <= sectors && len <= (sectors - sector) * VIRTIO_BLK_SECTOR;
 }
 
-/* ---- requests ---- */
+/* ---- giving back ---- */
 
-static enum request_status do_read(struct virtio_blk *b, uint64_t sector)
+static void publish(struct virtio_blk *b, unsigned q)
 {
-    uint64_t len = b->chain.in_len - 1, off = sector * VIRTIO_BLK_SECTOR;
-    if (len % VIRTIO_BLK_SECTOR || !in_range(b, sector, len)) {
-        return refuse(b);
+    if (bit(b->pushed, q)) {
+        b->pushed &= ~(1u << q);
+        virtio_device_publish(&b->device, q);
     }
-    if (len == 0) {
-        return S_OK;
-    }
-    unsigned n = virtq_slice(&b->chain, true, 0, len, b->data);
-    int err = b->disk.read(b->disk.ctx, off, b->data, n);
+}
+
+/* Tell the driver how a request ended. */
+static void finish(struct virtio_blk_request *r, enum request_status status)
+{
+    struct virtio_blk *b = r->blk;
+    uint8_t byte = (uint8_t)status;
+    /* The length was checked: this cannot fail. */
+    bool told = virtq_copy_in(&r->chain, r->chain.in_len - 1, &byte, 1);
+    BUG_ON(!told);
+    virtq_push(&b->device.queue[r->queue], r->chain.head, (uint32_t)r->chain.in_len);
+    b->pushed |= 1u << r->queue;
+    r->busy = false;
+}
+
+/* ---- reads ---- */
+
+static enum request_status read_ended(struct virtio_blk_request *r, int err)
+{
+    struct virtio_blk *b = r->blk;
     if (err) {
-        return fail(b, "read", off, len, err);
+        return fail(b, "read", r->off, r->len, err);
     }
     virtio_count(&b->device.stat.in_ops, 1);
-    virtio_count(&b->device.stat.in_bytes, len);
+    virtio_count(&b->device.stat.in_bytes, r->len);
     return S_OK;
 }
 
-static enum request_status do_flush(struct virtio_blk *b)
+/* Whether there is something else to do while the disk is waited for. */
+static bool is_busy(const struct virtio_blk_request *r)
 {
-    int err = b->disk.flush(b->disk.ctx);
+    const struct virtio_blk *b = r->blk;
+    return b->under_way > 0 || virtq_has_work(&b->device.queue[r->queue]);
+}
+
+static enum request_status do_read(struct virtio_blk_request *r, uint64_t sector)
+{
+    struct virtio_blk *b = r->blk;
+    r->len = r->chain.in_len - 1;
+    r->off = sector * VIRTIO_BLK_SECTOR;
+    if (r->len % VIRTIO_BLK_SECTOR || !in_range(b, sector, r->len)) {
+        return refuse(b);
+    }
+    if (r->len == 0) {
+        return S_OK;
+    }
+    unsigned n = virtq_slice(&r->chain, true, 0, r->len, r->data);
+    int err = b->crew.read && is_busy(r)
+                  ? b->crew.read(b->crew.ctx, r->off, r->data, n, &r->job)
+                  : b->disk.read(b->disk.ctx, r->off, r->data, n);
+    if (err == VIRTIO_BLK_LATER) {
+        b->under_way++;
+        return S_LATER;
+    }
+    return read_ended(r, err);
+}
+
+/* ---- flushes ---- */
+
+static enum request_status flush_ended(struct virtio_blk *b, int err)
+{
     return err ? fail(b, "flush", 0, 0, err) : S_OK;
+}
+
+/* Begin one that stands for all of the list. */
+static enum request_status begin_flush(struct virtio_blk_request *list)
+{
+    struct virtio_blk *b = list->blk;
+    int err = b->crew.flush(b->crew.ctx, &list->job);
+    if (err == VIRTIO_BLK_LATER) {
+        b->under_way++;
+        b->flushing = list;
+        return S_LATER;
+    }
+    return flush_ended(b, err);
+}
+
+static void finish_flushes(struct virtio_blk_request *list, enum request_status status)
+{
+    for (struct virtio_blk_request *next; list; list = next) {
+        next = list->next;
+        finish(list, status);
+    }
+}
+
+/* The flush under way has ended: those that came after it are next. */
+static void next_flush(struct virtio_blk *b, int err)
+{
+    finish_flushes(b->flushing, flush_ended(b, err));
+    struct virtio_blk_request *list = b->flushes;
+    b->flushing = b->flushes = NULL;
+    enum request_status status = list ? begin_flush(list) : S_LATER;
+    if (status != S_LATER) {
+        finish_flushes(list, status);
+    }
+}
+
+static enum request_status do_flush(struct virtio_blk_request *r)
+{
+    struct virtio_blk *b = r->blk;
+    if (!b->crew.flush || !virtio_has(&b->device, F_FLUSH)) {
+        return flush_ended(b, b->disk.flush(b->disk.ctx));
+    }
+    r->next = NULL;
+    if (!b->flushing) {
+        return begin_flush(r);
+    }
+    r->next = b->flushes;
+    b->flushes = r;
+    return S_LATER;
 }
 
 /* A driver that knows no flush expects that what was written is on the disk (§5.2.6.2). */
 static enum request_status settle(struct virtio_blk *b)
 {
-    return virtio_has(&b->device, F_FLUSH) ? S_OK : do_flush(b);
+    return virtio_has(&b->device, F_FLUSH) ? S_OK : flush_ended(b, b->disk.flush(b->disk.ctx));
 }
 
-static enum request_status do_write(struct virtio_blk *b, uint64_t sector)
+/* ---- other requests ---- */
+
+static enum request_status do_write(struct virtio_blk_request *r, uint64_t sector)
 {
-    uint64_t len = b->chain.out_len - sizeof(struct header), off = sector * VIRTIO_BLK_SECTOR;
+    struct virtio_blk *b = r->blk;
+    uint64_t len = r->chain.out_len - sizeof(struct header), off = sector * VIRTIO_BLK_SECTOR;
     if (b->disk.read_only || len % VIRTIO_BLK_SECTOR || !in_range(b, sector, len)) {
         return refuse(b);
     }
     if (len == 0) {
         return settle(b);
     }
-    unsigned n = virtq_slice(&b->chain, false, sizeof(struct header), len, b->data);
-    int err = b->disk.write(b->disk.ctx, off, b->data, n);
+    unsigned n = virtq_slice(&r->chain, false, sizeof(struct header), len, r->data);
+    int err = b->disk.write(b->disk.ctx, off, r->data, n);
     if (err) {
         return fail(b, "write", off, len, err);
     }
@@ -159,10 +258,10 @@ static enum request_status do_write(struct virtio_blk *b, uint64_t sector)
     return settle(b);
 }
 
-static enum request_status do_get_id(struct virtio_blk *b)
+static enum request_status do_get_id(struct virtio_blk_request *r)
 {
-    uint64_t len = min_u64(b->chain.in_len - 1, VIRTIO_BLK_ID_LEN);
-    return virtq_copy_in(&b->chain, 0, b->disk.id, len) ? S_OK : refuse(b);
+    uint64_t len = min_u64(r->chain.in_len - 1, VIRTIO_BLK_ID_LEN);
+    return virtq_copy_in(&r->chain, 0, r->blk->disk.id, len) ? S_OK : refuse(r->blk);
 }
 
 static enum request_status do_range(struct virtio_blk *b, const struct range *r, bool zeroes)
@@ -180,13 +279,14 @@ static enum request_status do_range(struct virtio_blk *b, const struct range *r,
     return err ? fail(b, zeroes ? "write of zeros" : "discard", off, len, err) : S_OK;
 }
 
-static enum request_status do_ranges(struct virtio_blk *b, bool zeroes)
+static enum request_status do_ranges(struct virtio_blk_request *r, bool zeroes)
 {
+    struct virtio_blk *b = r->blk;
     struct range ranges[RANGES_MAX];
-    uint64_t len = b->chain.out_len - sizeof(struct header);
+    uint64_t len = r->chain.out_len - sizeof(struct header);
     enum request_status status = S_OK;
     if (b->disk.read_only || len == 0 || len % sizeof(struct range) || len > sizeof(ranges) ||
-        !virtq_copy_out(&b->chain, sizeof(struct header), ranges, len)) {
+        !virtq_copy_out(&r->chain, sizeof(struct header), ranges, len)) {
         return refuse(b);
     }
     for (unsigned i = 0; i < len / sizeof(struct range) && status == S_OK; i++) {
@@ -195,114 +295,131 @@ static enum request_status do_ranges(struct virtio_blk *b, bool zeroes)
     return status == S_OK ? settle(b) : status;
 }
 
-static enum request_status do_request(struct virtio_blk *b, const struct header *h)
+static enum request_status do_request(struct virtio_blk_request *r, const struct header *h)
 {
     switch (h->type) {
-    case T_IN: return do_read(b, h->sector);
-    case T_OUT: return do_write(b, h->sector);
-    case T_FLUSH: return do_flush(b);
-    case T_GET_ID: return do_get_id(b);
-    case T_DISCARD: return do_ranges(b, false);
-    case T_WRITE_ZEROES: return do_ranges(b, true);
+    case T_IN: return do_read(r, h->sector);
+    case T_OUT: return do_write(r, h->sector);
+    case T_FLUSH: return do_flush(r);
+    case T_GET_ID: return do_get_id(r);
+    case T_DISCARD: return do_ranges(r, false);
+    case T_WRITE_ZEROES: return do_ranges(r, true);
     default: return S_UNSUPP;
     }
 }
 
 /* ---- the queues ---- */
 
-struct batch {
-    uint64_t began_ns, published_ns;
-    bool pushed; /* something was, since the last publish */
-};
-
-static void publish(struct virtio_blk *b, unsigned q, struct batch *batch)
-{
-    if (batch->pushed) {
-        virtio_device_publish(&b->device, q);
-        batch->pushed = false;
-    }
-}
-
 static bool takes_long(const struct header *h)
 {
     return h->type == T_FLUSH || h->type == T_DISCARD || h->type == T_WRITE_ZEROES;
 }
 
-/* Handle the request in b->chain and give it back. False: it is not one, and the device is broken.
- */
-static bool handle(struct virtio_blk *b, unsigned q, struct batch *batch)
+/* Handle the request in r->chain. False: it is not one, and the device is broken. */
+static bool handle(struct virtio_blk_request *r)
 {
+    struct virtio_blk *b = r->blk;
     struct header h;
-    if (b->chain.in_len == 0 || b->chain.in_len > UINT32_MAX ||
-        !virtq_copy_out(&b->chain, 0, &h, sizeof(h))) {
+    if (r->chain.in_len == 0 || r->chain.in_len > UINT32_MAX ||
+        !virtq_copy_out(&r->chain, 0, &h, sizeof(h))) {
         virtio_device_break(&b->device, "a block request without header or status");
         return false;
     }
     if (takes_long(&h)) {
-        publish(b, q, batch);
+        publish(b, r->queue);
     }
-    uint8_t status = (uint8_t)do_request(b, &h);
-    /* The length was checked: this cannot fail. */
-    bool told = virtq_copy_in(&b->chain, b->chain.in_len - 1, &status, 1);
-    BUG_ON(!told);
-    virtq_push(&b->device.queue[q], b->chain.head, (uint32_t)b->chain.in_len);
-    batch->pushed = true;
+    r->busy = true;
+    enum request_status status = do_request(r, &h);
+    if (status != S_LATER) {
+        finish(r, status);
+    }
     return true;
 }
 
-/* The rate limit has more for the guest: look at all queues. */
-static void timer_fired(void *arg)
+static void job_done(struct virtio_blk_job *job, int err)
 {
-    struct virtio_blk *b = arg;
+    struct virtio_blk_request *r = (struct virtio_blk_request *)job;
+    struct virtio_blk *b = r->blk;
+    b->under_way--;
+    if (r == b->flushing) {
+        next_flush(b, err);
+    } else {
+        finish(r, read_ended(r, err));
+    }
+}
+
+void virtio_blk_look(struct virtio_blk *b)
+{
     for (unsigned q = 0; q < b->device.queue_count; q++) {
         /* It knows whether the device runs and the queue is there. */
         virtio_device_kick(&b->device, q);
     }
 }
 
-/* Whether to go on with queue q now. If not, it is kicked again in time. */
-static bool may_go_on(struct virtio_blk *b, unsigned q, const struct batch *batch, uint64_t now)
+/* The rate limit has more for the guest. */
+static void timer_fired(void *arg)
 {
+    virtio_blk_look(arg);
+}
+
+/* Whether to go on with queue q now, in which case *r is a request to fill. If not, it is kicked
+ * again in time. */
+static bool may_go_on(struct virtio_blk *b, unsigned q, uint64_t began_ns, uint64_t now,
+                      struct virtio_blk_request **r)
+{
+    unsigned i = 0;
     uint64_t ready = b->timer.set && b->disk.ready_ns ? b->disk.ready_ns(b->disk.ctx) : 0;
     if (ready > now) {
         b->timer.set(b->timer.ctx, ready, timer_fired, b);
         return false;
     }
-    if (now - batch->began_ns >= SLICE_NS) {
+    if (now - began_ns >= SLICE_NS) {
         virtio_device_later(&b->device, q);
         return false;
     }
+    while (i < VIRTIO_BLK_REQUESTS && b->request[i].busy) {
+        i++;
+    }
+    if (i == VIRTIO_BLK_REQUESTS) {
+        return false; /* when one is done, virtio_blk_look is called */
+    }
+    *r = &b->request[i];
+    (*r)->job = (struct virtio_blk_job){.index = i, .done = job_done};
+    (*r)->blk = b;
+    (*r)->queue = q;
     return true;
 }
 
 static void blk_kick(struct virtio_device *d, unsigned q)
 {
     struct virtio_blk *b = d->state;
-    uint64_t now = host_time_ns();
-    struct batch batch = {.began_ns = now, .published_ns = now};
-    while (may_go_on(b, q, &batch, now) && virtio_device_pop(d, q, &b->chain) &&
-           handle(b, q, &batch)) {
+    struct virtio_blk_request *r;
+    uint64_t began = host_time_ns(), published = began, now = began;
+    publish(b, q);
+    while (may_go_on(b, q, began, now, &r) && virtio_device_pop(d, q, &r->chain) && handle(r)) {
         now = host_time_ns();
-        if (now - batch.published_ns >= PUBLISH_NS) {
-            publish(b, q, &batch);
-            batch.published_ns = now;
+        if (now - published >= PUBLISH_NS) {
+            publish(b, q);
+            published = now;
         }
     }
-    publish(b, q, &batch);
+    publish(b, q);
 }
 
 /* ---- life ---- */
 
-/* Nothing is kept from one request to the next. */
 static void blk_start(struct virtio_device *d)
 {
-    (void)d;
+    struct virtio_blk *b = d->state;
+    b->pushed = 0;
 }
 
-/* Requests do not outlive the call that handles them; only the timer is left. */
 static void blk_stop(struct virtio_device *d)
 {
     struct virtio_blk *b = d->state;
+    if (b->crew.drain) {
+        b->crew.drain(b->crew.ctx);
+    }
     if (b->timer.set) {
         b->timer.set(b->timer.ctx, 0, NULL, NULL);
     }
@@ -331,7 +448,7 @@ void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struc
         .max_write_zeroes_seg = RANGES_MAX,
         .write_zeroes_may_unmap = 1,
     };
-    *b = (struct virtio_blk){.disk = *disk};
+    b->disk = *disk;
     virtio_device_init(&b->device, regs, ram, slot, VIRTIO_ID_BLOCK, queues, features, &config,
                        sizeof(config), &blk_ops, b);
 }
@@ -339,4 +456,9 @@ void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struc
 void virtio_blk_set_timer(struct virtio_blk *b, const struct virtio_blk_timer *timer)
 {
     b->timer = *timer;
+}
+
+void virtio_blk_set_crew(struct virtio_blk *b, const struct virtio_blk_crew *crew)
+{
+    b->crew = *crew;
 }

@@ -2,7 +2,8 @@
  *
  * It turns the driver's requests into calls of struct virtio_blk_disk, one after the other, in the
  * device's thread. What it needs of the host are the functions in that struct (block/guest_disk.h
- * fills them for struct block) and the thread's timer. Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH,
+ * fills them for struct block), the thread's timer, and somebody who does what is slow beside it:
+ * then reads that have to wait for the disk, and flushes, do not keep other requests waiting. Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH,
  * DISCARD, WRITE_ZEROES, RO, MQ when there are several queues. A driver that does not negotiate
  * FLUSH gets a flush with each write (§5.2.6.2). A failing disk gives VIRTIO_BLK_S_IOERR, is
  * counted and reported; the machine goes on.
@@ -42,21 +43,59 @@ struct virtio_blk_timer {
     void *ctx;
 };
 
+/** A read or a flush that others finish. */
+struct virtio_blk_job {
+    unsigned index; /* below VIRTIO_BLK_REQUESTS; no two at a time have the same */
+    void (*done)(struct virtio_blk_job *job, int err);
+};
+
+/** Who does what is slow. read and flush return what the disk's do, or VIRTIO_BLK_LATER: then
+ * job->done is called later, from the device's thread, and vec stays as it is until then. At most
+ * one flush is under way. */
+struct virtio_blk_crew {
+    void *ctx;
+    int (*read)(void *ctx, uint64_t off, const struct io_vec *vec, unsigned n,
+                struct virtio_blk_job *job);
+    int (*flush)(void *ctx, struct virtio_blk_job *job);
+    /** Wait until done was called for all. */
+    void (*drain)(void *ctx);
+};
+#define VIRTIO_BLK_LATER 1
+
+#define VIRTIO_BLK_REQUESTS 32u /* under way at a time */
+
+struct virtio_blk_request {
+    struct virtio_blk_job job; /* first */
+    struct virtio_blk *blk;
+    bool busy;
+    unsigned queue;
+    uint64_t off, len;               /* of a read */
+    struct virtio_blk_request *next; /* flushes that wait for, or end with, another */
+    struct virtq_chain chain;
+    struct io_vec data[VIRTQ_SEGMENTS_MAX];
+};
+
 struct virtio_blk {
     struct virtio_device device; /* its slot, stat and so on */
     struct virtio_blk_disk disk;
     struct virtio_blk_timer timer;    /* set NULL: none; then ready_ns is not looked at */
+    struct virtio_blk_crew crew;      /* read NULL: none */
     uint64_t reported_ns, unreported; /* failures */
-    struct virtq_chain chain;         /* the request at hand */
-    struct io_vec data[VIRTQ_SEGMENTS_MAX];
+    uint32_t pushed;                  /* a bit a queue: something was, since the last publish */
+    unsigned under_way;
+    struct virtio_blk_request *flushing, *flushes; /* under way; to be started after that */
+    struct virtio_blk_request request[VIRTIO_BLK_REQUESTS];
 };
 
-/** Make b the device of the register file regs (zeroed, in the arena).
+/** Make b (zeroed) the device of the register file regs (zeroed, in the arena).
  * queues: 1..VIRTIO_QUEUES_MAX. *disk is copied; what it points to must live as long as b. Before
  * the machine runs. */
 void virtio_blk_init(struct virtio_blk *b, struct virtio_regs *regs, const struct ram *ram,
                      unsigned slot, unsigned queues, const struct virtio_blk_disk *disk);
-/** Set the timer of the device's thread: before the thread starts. */
+/** Set the timer of the device's thread, and its crew: before the thread starts. */
 void virtio_blk_set_timer(struct virtio_blk *b, const struct virtio_blk_timer *timer);
+void virtio_blk_set_crew(struct virtio_blk *b, const struct virtio_blk_crew *crew);
+/** Jobs were done: tell the driver, and look for more. In the device's thread. */
+void virtio_blk_look(struct virtio_blk *b);
 
 #endif

@@ -133,7 +133,9 @@ int devices_create(const struct devices_config *cfg, struct vm *vm, struct devic
 int devices_start(struct devices *d)
 {
     for (unsigned i = 0; i < d->count; i++) {
-        int err = io_thread_start(d->device[i].thread);
+        struct device *dev = &d->device[i];
+        int err = dev->start ? dev->start(dev) : 0;
+        err = err ? err : io_thread_start(dev->thread);
         if (err) {
             return err;
         }

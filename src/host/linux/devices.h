@@ -33,6 +33,7 @@ struct device {
     struct virtio_device *virtio; /* its counters, for others to read */
     struct io_thread *thread;
     void *impl;                   /* its kind's own */
+    int (*start)(struct device *dev);    /* what else runs beside the thread, before it. 0 or -errno. NULL: nothing */
     void (*destroy)(struct device *dev); /* stops the thread, closes everything */
 };
 

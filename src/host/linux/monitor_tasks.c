@@ -51,8 +51,10 @@ static void task_crashed(struct monitor *m, int status)
     if (ARENA->panic[0]) {
         fmt_line(r->reason, sizeof(r->reason), "%s", ARENA->panic);
     } else if (WIFSIGNALED(status)) {
-        fmt_line(r->reason, sizeof(r->reason), "the vCPU task was ended by signal %d (%s)",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+        bool killed = WTERMSIG(status) == SIGKILL;
+        fmt_line(r->reason, sizeof(r->reason), "the vCPU task was ended by signal %d (%s)%s",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 killed ? ": the host ran out of memory, or somebody did it" : "");
     } else {
         fmt_line(r->reason, sizeof(r->reason), "the vCPU task ended with status %d",
                  WEXITSTATUS(status));
