@@ -1,8 +1,8 @@
 /* Requests to a mirror. mirror.h and mirror_meta.h say what is promised.
  *
  * Writes go to all good legs, from a copy: the guest may change its memory between the first leg
- * and the second. Reads come from the first good leg; where it fails from the next, and the failed
- * place is written anew. A leg that fails is dropped only when another one is left that did not
+ * and the second. Reads come from the good legs by turns; where one fails from another, and the
+ * failed place is written anew. A leg that fails is dropped only when another one is left that did not
  * fail; errors of all legs at once are the guest's. Threads: the device's.
  */
 #include "block/mirror_impl.h"
@@ -16,6 +16,7 @@
 
 #define NS_PER_S 1000000000ull
 #define READ_PIECE 4096u /* what a read is cut into once a leg has failed it */
+#define TURN_BYTES 0x100000u /* reads: a leg's turn */
 
 static struct mirror *mirror_of(struct block *b)
 {
@@ -315,11 +316,22 @@ static int read_any(struct mirror *m, uint64_t off, uint64_t len)
     return err;
 }
 
+/* The leg that is asked first: they take turns, each with pieces of its own, so that the host does
+ * not cache the same bytes twice. */
+static struct block *reader(const struct mirror *m, uint64_t off)
+{
+    uint32_t good = m->mark.good;
+    for (uint64_t turn = off / TURN_BYTES % (unsigned)__builtin_popcount(good); turn; turn--) {
+        good &= good - 1;
+    }
+    return m->leg[__builtin_ctz(good)].b;
+}
+
 static int mirror_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n,
                        uint64_t len)
 {
     struct mirror *m = mirror_of(b);
-    int err = block_read(m->leg[__builtin_ctz(m->mark.good)].b, off, vec, n);
+    int err = block_read(reader(m, off), off, vec, n);
     for (uint64_t done = 0; err && done < len; done += READ_PIECE) {
         uint64_t piece = min_u64(len - done, READ_PIECE);
         int rc = read_any(m, off + done, piece);
@@ -329,6 +341,11 @@ static int mirror_read(struct block *b, uint64_t off, const struct io_vec *vec, 
         vec_scatter(vec, n, done, m->buf, piece);
     }
     return 0;
+}
+
+static unsigned mirror_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+{
+    return block_locate(reader(mirror_of(b), off), off, len, run);
 }
 
 static uint64_t mirror_zero_run(struct block *b, uint64_t off, uint64_t len)
@@ -372,5 +389,6 @@ const struct block_ops mirror_ops = {
     .discard = mirror_discard,
     .write_zeroes = mirror_write_zeroes,
     .zero_run = mirror_zero_run,
+    .locate = mirror_locate,
     .close = mirror_close,
 };
