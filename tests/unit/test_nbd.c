@@ -127,11 +127,11 @@ static struct disk_model *new_model(uint64_t seed)
 static void test_data(void **state)
 {
     static const char *const servers[] = {
-        "nbdkit -f -U s memory 8M",
-        "nbdkit -f -U s --filter=nozero memory 8M",
-        POLICY " blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768",
+        "exec nbdkit -f -U s memory 8M",
+        "exec nbdkit -f -U s --filter=nozero memory 8M",
+        "exec " POLICY " blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=32768",
         QEMU_NBD,
-        "nbdkit -f -U s --filter=noextents memory 8M",
+        "exec nbdkit -f -U s --filter=noextents memory 8M",
     };
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(servers); i++) {
