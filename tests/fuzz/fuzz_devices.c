@@ -1,11 +1,11 @@
 /* libFuzzer over the virtio devices and their PCI transport: any register access, any rings, any
  * order.
  *
- * The first byte chooses the device. The rest is a program of small steps: accesses of the guest to
- * configuration space and BAR, bytes and descriptors in its RAM, a whole driver start (so that
- * inputs get somewhere), a spoilt register file (a vCPU task gone wild), the device's bells, and
- * what happens at its back end. Guest RAM lies between inaccessible pages; back ends check what
- * they are given.
+ * The first byte chooses the device, and for a disk whether it has a crew and a rate limit. The
+ * rest is a program of small steps: accesses of the guest to configuration space and BAR, bytes and
+ * descriptors in its RAM, a whole driver start (so that inputs get somewhere), a spoilt register
+ * file (a vCPU task gone wild), the device's bells, and what happens at its back end. Guest RAM
+ * lies between inaccessible pages; back ends check what they are given.
  */
 #include "stream.h"
 
@@ -45,6 +45,16 @@ enum step {
     STEPS,
 };
 
+/** A job of the disk's crew. */
+struct job {
+    struct virtio_blk_job *job;
+    bool flush;
+    uint64_t off;
+    const struct io_vec *vec;
+    unsigned n;
+    struct io_vec then[VIRTQ_SEGMENTS_MAX]; /* what vec held */
+};
+
 /** The machine, its one device, and the device's back end. */
 struct bench {
     struct vm vm;
@@ -63,8 +73,12 @@ struct bench {
     uint64_t bar;
     uint8_t disk[DISK_SIZE];
     int disk_error;
+    uint64_t ready_ns, timer_ns;
     void (*timer)(void *arg);
     void *timer_arg;
+    struct job job[VIRTIO_BLK_REQUESTS]; /* under way */
+    unsigned jobs;
+    uint8_t at_once, which; /* how the crew answers; which job ends first in drain */
 };
 
 static struct bench b;
@@ -162,19 +176,99 @@ static int disk_zeroes(void *ctx, uint64_t off, uint64_t len, bool unmap)
     return disk_discard(ctx, off, len);
 }
 
+static uint64_t disk_ready_ns(void *ctx)
+{
+    (void)ctx;
+    return b.ready_ns;
+}
+
 static void set_timer(void *ctx, uint64_t when_ns, void (*fn)(void *arg), void *arg)
 {
     (void)ctx;
+    b.timer_ns = when_ns;
     b.timer = when_ns ? fn : NULL;
     b.timer_arg = arg;
+}
+
+static bool timer_due(void)
+{
+    return b.timer && b.timer_ns <= fake.time_ns;
 }
 
 static void fire_timer(void)
 {
     void (*fn)(void *arg) = b.timer;
-    b.timer = NULL;
-    if (fn) {
+    if (timer_due()) {
+        b.timer = NULL;
         fn(b.timer_arg);
+    }
+}
+
+/* ---- the disk's crew ---- */
+
+static int begin_job(const struct job *j)
+{
+    check(b.jobs < VIRTIO_BLK_REQUESTS && j->job->index < VIRTIO_BLK_REQUESTS);
+    for (unsigned i = 0; i < b.jobs; i++) {
+        check(b.job[i].job->index != j->job->index && !(b.job[i].flush && j->flush));
+    }
+    b.job[b.jobs++] = *j;
+    return VIRTIO_BLK_LATER;
+}
+
+static void end_job(unsigned i)
+{
+    struct job j = b.job[i];
+    b.job[i] = b.job[--b.jobs];
+    check(j.flush || memcmp(j.vec, j.then, j.n * sizeof(*j.vec)) == 0);
+    j.job->done(j.job, j.flush ? b.disk_error : disk_move(j.off, j.vec, j.n, false));
+}
+
+static int crew_read(void *ctx, uint64_t off, const struct io_vec *vec, unsigned n,
+                     struct virtio_blk_job *job)
+{
+    struct job j = {.job = job, .off = off, .vec = vec, .n = n};
+    if (b.at_once & 1) {
+        return disk_read(ctx, off, vec, n);
+    }
+    check_vec(vec, n, DISK_SIZE - off);
+    memcpy(j.then, vec, n * sizeof(*vec));
+    return begin_job(&j);
+}
+
+static int crew_flush(void *ctx, struct virtio_blk_job *job)
+{
+    const struct job j = {.job = job, .flush = true};
+    return b.at_once & 2 ? disk_flush(ctx) : begin_job(&j);
+}
+
+static void crew_drain(void *ctx)
+{
+    unsigned ended = 0;
+    (void)ctx;
+    while (b.jobs > 0) {
+        end_job(b.which % b.jobs);
+        check(++ended <= VIRTIO_BLK_REQUESTS); /* no request comes in meanwhile */
+    }
+}
+
+/* What is to be seen of a disk between two events. */
+static void check_disk(void)
+{
+    const struct virtio_blk *blk = &b.u.blk;
+    unsigned busy = 0;
+    bool idle = b.jobs == 0 && !b.timer;
+    for (unsigned i = 0; i < VIRTIO_BLK_REQUESTS; i++) {
+        busy += blk->request[i].busy;
+    }
+    check(blk->under_way == b.jobs && busy >= b.jobs && (busy == 0 || b.jobs > 0));
+    check(b.device->running || b.jobs == 0);
+    /* The driver was told of all that has ended. */
+    check(!b.device->running || b.device->broken || blk->pushed == 0);
+    /* Either the driver kicks, or the device comes back by itself. */
+    for (unsigned q = 0; q < b.device->queue_count && b.device->running && !b.device->broken; q++) {
+        check(!idle || bit(b.device->listening, q) || bit(b.device->again, q) ||
+              !virtq_has_work(&b.device->queue[q]));
     }
 }
 
@@ -182,8 +276,17 @@ static void disk_event(struct stream *s)
 {
     uint8_t what = stream8(s);
     b.disk_error = what & 1 ? -5 : 0;
-    fake.time_ns += (uint64_t)what << 20;
+    b.at_once = what >> 1 & 3;
+    fake.time_ns += (uint64_t)(what >> 3) << 20;
+    b.which = stream8(s);
+    b.ready_ns = fake.time_ns + (b.which & 0x80 ? 5000000 : 0);
     fire_timer();
+    if (b.jobs > 0) {
+        for (unsigned i = b.which >> 5 & 3; i > 0 && b.jobs > 0; i--) {
+            end_job(b.which % b.jobs);
+        }
+        virtio_blk_look(&b.u.blk);
+    }
 }
 
 static void nothing(struct stream *s)
@@ -197,6 +300,8 @@ static void plug(uint8_t choice)
 {
     const struct virtio_console_end end = {.input_room = terminal_room};
     const struct virtio_blk_timer timer = {.set = set_timer};
+    const struct virtio_blk_crew crew = {
+        .read = crew_read, .flush = crew_flush, .drain = crew_drain};
     const struct virtio_blk_disk disk = {
         .size = DISK_SIZE,
         .read_only = choice & 0x40,
@@ -205,6 +310,7 @@ static void plug(uint8_t choice)
         .flush = disk_flush,
         .discard = disk_discard,
         .write_zeroes = disk_zeroes,
+        .ready_ns = choice & 0x20 ? disk_ready_ns : NULL,
     };
     switch (choice % 4) {
     case 0:
@@ -225,6 +331,9 @@ static void plug(uint8_t choice)
     default:
         virtio_blk_init(&b.u.blk, &b.regs, &b.vm.ram, SLOT, 1 + (choice >> 2 & 3), &disk);
         virtio_blk_set_timer(&b.u.blk, &timer);
+        if (choice & 0x80) {
+            virtio_blk_set_crew(&b.u.blk, &crew);
+        }
         b.device = &b.u.blk.device;
         b.back_end = disk_event;
         break;
@@ -255,7 +364,7 @@ static void run_again(void)
 {
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         uint32_t again = virtio_device_again(b.device);
-        if (again == 0 && b.timer == NULL) {
+        if (again == 0 && !timer_due()) {
             return;
         }
         fire_timer();
@@ -462,7 +571,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < STEPS_MAX && s.left != 0; i++) {
         take_step(&s, stream8(&s) % STEPS);
         run_again();
+        if (b.back_end == disk_event) {
+            check_disk();
+        }
     }
     virtio_device_stop(b.device);
+    check(b.jobs == 0);
     return 0;
 }

@@ -1,222 +1,8 @@
 /* src/dev/virtio/blk.c: what the driver asks for, rightly and wrongly, and what the disk is asked
  * for then. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "blk_fixture.h"
 
-#include <cmocka.h>
-
-#include "dev/virtio/blk.h"
-#include "fake_driver.h"
-#include "fake_host.h"
-
-#define RING 0x100000ull
-#define HEAD 0x200000ull /* headers */
-#define STATUS 0x208000ull
-#define DATA 0x210000ull
-#define SLOT 5u
-#define DISK (256u * 512)
 #define BIG (16ull << 30) /* what a disk with nothing in it says of its size */
-
-enum { IN = 0, OUT = 1, FLUSH = 4, GET_ID = 8, DISCARD = 11, ZEROES = 13 };
-enum { OK = 0, IOERR = 1, UNSUPP = 2, UNTOUCHED = 0xee };
-#define F_FLUSH (1ull << 9)
-#define F_USUAL (VIRTIO_F_VERSION_1 | F_FLUSH)
-
-static struct vm *vm;
-static struct virtio_regs regs;
-static struct fake_queue drv[2];
-static struct virtio_blk blk;
-
-/** The disk. */
-static struct {
-    uint8_t bytes[DISK];
-    unsigned reads, writes, flushes, discards, zeroes, unmaps;
-    uint64_t off, len; /* of the last discard or zeroes */
-    int error;
-    uint64_t takes_ns; /* for each read */
-    uint64_t ready_ns;
-    unsigned failures; /* reported */
-    uint64_t more;
-} disk;
-
-static int disk_read(void *ctx, uint64_t off, const struct io_vec *vec, unsigned n)
-{
-    (void)ctx;
-    disk.reads++;
-    fake_advance(disk.takes_ns);
-    for (unsigned i = 0; i < n && !disk.error; i++) {
-        assert_true(off + vec[i].len <= DISK);
-        memcpy(vec[i].base, disk.bytes + off, vec[i].len);
-        off += vec[i].len;
-    }
-    return disk.error;
-}
-
-static int disk_write(void *ctx, uint64_t off, const struct io_vec *vec, unsigned n)
-{
-    (void)ctx;
-    disk.writes++;
-    for (unsigned i = 0; i < n && !disk.error; i++) {
-        assert_true(off + vec[i].len <= DISK);
-        memcpy(disk.bytes + off, vec[i].base, vec[i].len);
-        off += vec[i].len;
-    }
-    return disk.error;
-}
-
-static int disk_flush(void *ctx)
-{
-    (void)ctx;
-    disk.flushes++;
-    return disk.error;
-}
-
-static int disk_discard(void *ctx, uint64_t off, uint64_t len)
-{
-    (void)ctx;
-    disk.discards++;
-    disk.off = off;
-    disk.len = len;
-    return disk.error;
-}
-
-static int disk_write_zeroes(void *ctx, uint64_t off, uint64_t len, bool unmap)
-{
-    (void)ctx;
-    disk.zeroes++;
-    disk.unmaps += unmap;
-    disk.off = off;
-    disk.len = len;
-    return disk.error;
-}
-
-static uint64_t disk_ready(void *ctx)
-{
-    (void)ctx;
-    return disk.ready_ns;
-}
-
-static void disk_failed(void *ctx, const char *what, uint64_t off, uint64_t len, int err,
-                        uint64_t more)
-{
-    (void)ctx;
-    (void)off;
-    (void)len;
-    assert_non_null(what);
-    assert_int_equal(err, -5);
-    disk.failures++;
-    disk.more = more;
-}
-
-/** The thread's timer. */
-static struct {
-    uint64_t when_ns;
-    void (*fn)(void *arg);
-    void *arg;
-} timer;
-
-static void timer_set(void *ctx, uint64_t when_ns, void (*fn)(void *arg), void *arg)
-{
-    (void)ctx;
-    timer.when_ns = when_ns;
-    timer.fn = fn;
-    timer.arg = arg;
-}
-
-static struct virtio_blk_disk the_disk(uint64_t size)
-{
-    return (struct virtio_blk_disk){
-        .size = size,
-        .optimal = 65536,
-        .id = "serial-12345",
-        .read = disk_read,
-        .write = disk_write,
-        .flush = disk_flush,
-        .discard = disk_discard,
-        .write_zeroes = disk_write_zeroes,
-        .ready_ns = disk_ready,
-        .failed = disk_failed,
-    };
-}
-
-static void start(const struct virtio_blk_disk *d, unsigned queues, uint64_t features)
-{
-    regs = (struct virtio_regs){0};
-    virtio_blk_init(&blk, &regs, &vm->ram, SLOT, queues, d);
-    virtio_blk_set_timer(&blk, &(struct virtio_blk_timer){.set = timer_set});
-    fake_driver_start(&blk.device, features, drv, queues);
-    assert_true(blk.device.running);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    vm = fake_vm_create(1);
-    memset(&disk, 0, sizeof(disk));
-    memset(&timer, 0, sizeof(timer));
-    for (unsigned i = 0; i < DISK; i++) {
-        disk.bytes[i] = (uint8_t)(i / 512 + i);
-    }
-    for (unsigned q = 0; q < 2; q++) {
-        fake_queue_init(&drv[q], &vm->ram, RING + q * 0x10000, 64);
-    }
-    const struct virtio_blk_disk d = the_disk(DISK);
-    start(&d, 1, F_USUAL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_vm_destroy(vm);
-    return 0;
-}
-
-static uint8_t *at(uint64_t where)
-{
-    return vm->ram.base + where;
-}
-
-struct request_header {
-    uint32_t type, reserved;
-    uint64_t sector;
-};
-
-/* Put a request into queue q as its n-th, with data of that length (out unless the device fills
- * it). */
-static void offer(unsigned q, unsigned n, uint32_t type, uint64_t sector, uint32_t len, bool in)
-{
-    struct fake_queue *f = &drv[q];
-    const struct request_header h = {.type = type, .sector = sector};
-    uint16_t first = (uint16_t)(n * 3);
-    memcpy(at(HEAD + n * 16), &h, sizeof(h));
-    *at(STATUS + n) = UNTOUCHED;
-    fake_queue_set(f, first, HEAD + n * 16, 16, FAKE_NEXT, (uint16_t)(len ? first + 1 : first + 2));
-    if (len != 0) {
-        fake_queue_set(f, (uint16_t)(first + 1), DATA + n * 0x10000, len,
-                       (uint16_t)(FAKE_NEXT | (in ? FAKE_IN : 0)), (uint16_t)(first + 2));
-    }
-    fake_queue_set(f, (uint16_t)(first + 2), STATUS + n, 1, FAKE_IN, 0);
-    fake_queue_offer(f, first);
-}
-
-/* One request with data at DATA; its status. */
-static unsigned request(uint32_t type, uint64_t sector, uint32_t len)
-{
-    uint32_t head, written;
-    bool in = type == IN || type == GET_ID;
-    offer(0, 0, type, sector, len, in);
-    virtio_device_kick(&blk.device, 0);
-    assert_true(fake_queue_take(&drv[0], &head, &written));
-    assert_int_equal(head, 0);
-    assert_int_equal(written, in ? len + 1 : 1);
-    assert_false(fake_queue_take(&drv[0], &head, &written));
-    return *at(STATUS);
-}
 
 /* ---- what it says of itself ---- */
 
@@ -326,8 +112,6 @@ static void test_read_only(void **state)
     (void)state;
     struct virtio_blk_disk d = the_disk(DISK);
     d.read_only = true;
-    memset(&drv[0], 0, sizeof(drv[0]));
-    fake_queue_init(&drv[0], &vm->ram, RING, 64);
     start(&d, 1, F_USUAL);
     assert_int_equal(request(OUT, 0, 512), IOERR);
     memset(at(DATA), 0, 16);
@@ -351,7 +135,6 @@ static void test_write_through(void **state)
 {
     (void)state;
     const struct virtio_blk_disk d = the_disk(DISK);
-    fake_queue_init(&drv[0], &vm->ram, RING, 64);
     start(&d, 1, VIRTIO_F_VERSION_1);
     assert_int_equal(request(OUT, 0, 512), OK);
     assert_int_equal(disk.flushes, 1);
@@ -403,7 +186,6 @@ static void test_range_limits(void **state)
 {
     (void)state;
     const struct virtio_blk_disk d = the_disk(BIG);
-    fake_queue_init(&drv[0], &vm->ram, RING, 64);
     start(&d, 1, F_USUAL);
     put_range(0, 0, (uint32_t)config(36, 4), 0);
     assert_int_equal(request(DISCARD, 0, 16), OK);
@@ -431,14 +213,13 @@ static void test_failures(void **state)
     assert_int_equal(request(ZEROES, 0, 16), IOERR);
     assert_int_equal(disk.failures, 1);
     fake_driver_reset(&blk.device); /* a driver cannot make it say more */
-    fake_queue_init(&drv[0], &vm->ram, RING, 64);
-    fake_driver_start(&blk.device, F_USUAL, drv, 1);
+    restart(1, F_USUAL);
     assert_int_equal(request(IN, 0, 512), IOERR);
     assert_int_equal(disk.failures, 1);
     fake_advance(10000000000ull);
     assert_int_equal(request(IN, 0, 512), IOERR);
     assert_int_equal(disk.failures, 2);
-    assert_int_equal(disk.more, 5);
+    assert_int_equal(disk.failure.more, 5);
     disk.error = 0;
     assert_int_equal(request(IN, 0, 512), OK); /* and the machine goes on */
     assert_int_equal(blk.device.stat.errors, 7);
@@ -449,7 +230,6 @@ static void breaks(uint32_t out_len, uint32_t in_len)
 {
     uint32_t head, written;
     const struct virtio_blk_disk d = the_disk(DISK);
-    fake_queue_init(&drv[0], &vm->ram, RING, 64);
     start(&d, 1, F_USUAL);
     fake_queue_add(&drv[0], HEAD, out_len, DATA, in_len);
     virtio_device_kick(&blk.device, 0);
@@ -467,16 +247,6 @@ static void test_no_request(void **state)
 
 /* ---- how queues are worked on ---- */
 
-static unsigned taken(unsigned q)
-{
-    uint32_t head, written;
-    unsigned n = 0;
-    while (fake_queue_take(&drv[q], &head, &written)) {
-        n++;
-    }
-    return n;
-}
-
 static void test_batch(void **state)
 {
     (void)state;
@@ -490,6 +260,25 @@ static void test_batch(void **state)
         assert_int_equal(*at(STATUS + i), OK);
         assert_memory_equal(at(DATA + i * 0x10000), disk.bytes + i * 512, 512);
     }
+}
+
+/* Before what takes long the driver is told of what is done. */
+static void test_told_before(void **state)
+{
+    (void)state;
+    offer(0, 1, IN, 0, 512, true);
+    offer(0, 2, FLUSH, 0, 0, false);
+    virtio_device_kick(&blk.device, 0);
+    assert_int_equal(disk.told, 1);
+    put_range(0, 0, 8, 0);
+    offer(0, 1, IN, 0, 512, true);
+    offer(0, 0, DISCARD, 0, 16, false);
+    virtio_device_kick(&blk.device, 0);
+    assert_int_equal(disk.told, 3);
+    offer(0, 1, IN, 0, 512, true);
+    offer(0, 0, ZEROES, 0, 16, false);
+    virtio_device_kick(&blk.device, 0);
+    assert_int_equal(disk.told, 5);
 }
 
 /* A slow disk: each request is given back when it is done, and after a while the thread gets to do
@@ -517,9 +306,6 @@ static void test_rate_limit(void **state)
 {
     (void)state;
     const struct virtio_blk_disk d = the_disk(DISK);
-    for (unsigned q = 0; q < 2; q++) {
-        fake_queue_init(&drv[q], &vm->ram, RING + q * 0x10000, 64);
-    }
     start(&d, 2, F_USUAL | 1 << 12);
     disk.ready_ns = fake.time_ns + 500;
     offer(0, 0, IN, 0, 512, true);
@@ -541,23 +327,47 @@ static void test_rate_limit(void **state)
     assert_int_equal(disk.reads, 2);
 }
 
+/* What the limit leaves room for goes to the queues by turns. */
+static void test_rate_fair(void **state)
+{
+    (void)state;
+    const struct virtio_blk_disk d = the_disk(DISK);
+    start(&d, 2, F_USUAL | 1 << 12);
+    disk.ready_ns = fake.time_ns + 500;
+    offer(0, 0, IN, 0, 512, true);
+    offer(1, 1, IN, 1, 512, true);
+    virtio_device_kick(&blk.device, 0);
+    virtio_device_kick(&blk.device, 1);
+    disk.costs_ns = 500;
+    for (unsigned i = 0; i < 4; i++) {
+        fake_advance(500);
+        timer.fn(timer.arg);
+        if (taken(0)) {
+            offer(0, 0, IN, 0, 512, true);
+        }
+    }
+    assert_int_equal(taken(1), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_config, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_read_write, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_framing, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_id, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_write_through, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ranges, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_range_limits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_request, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slice, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rate_limit, setup, teardown),
+        TEST(test_config),
+        TEST(test_read_write),
+        TEST(test_framing),
+        TEST(test_refused),
+        TEST(test_read_only),
+        TEST(test_id),
+        TEST(test_write_through),
+        TEST(test_ranges),
+        TEST(test_range_limits),
+        TEST(test_failures),
+        TEST(test_no_request),
+        TEST(test_batch),
+        TEST(test_told_before),
+        TEST(test_slice),
+        TEST(test_rate_limit),
+        TEST(test_rate_fair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

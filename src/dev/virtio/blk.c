@@ -1,9 +1,9 @@
 /* Implementation of blk.h.
  *
- * Owner of struct virtio_blk: the device's thread. Requests are taken in the order of the ring,
- * and given back in batches: after each PUBLISH_NS at the latest, before anything that takes long
- * (a discard), and when the ring is empty. After SLICE_NS the thread gets to look at its other bells
- * (a reset). A rate limit makes requests wait in the ring, for the timer.
+ * Owner of struct virtio_blk: the device's thread. Requests are taken in the order of the ring, and
+ * given back in batches: after each PUBLISH_NS at the latest, before anything that takes long (a
+ * discard), and when the ring is empty. After SLICE_NS the thread gets to look at its other bells (a
+ * reset). A rate limit makes requests wait in the ring, for the timer.
  *
  * Where there is a crew, it gets the reads, unless there is nothing else to do meanwhile, and the
  * flushes: one at a time, for which later ones wait, to be done by the next together.
@@ -350,9 +350,12 @@ static void job_done(struct virtio_blk_job *job, int err)
 
 void virtio_blk_look(struct virtio_blk *b)
 {
-    for (unsigned q = 0; q < b->device.queue_count; q++) {
+    unsigned n = b->device.queue_count;
+    /* By turns: there may be room for one request only. */
+    b->turn = (b->turn + 1) % n;
+    for (unsigned i = 0; i < n; i++) {
         /* It knows whether the device runs and the queue is there. */
-        virtio_device_kick(&b->device, q);
+        virtio_device_kick(&b->device, (b->turn + i) % n);
     }
 }
 

@@ -3,10 +3,10 @@
  * It turns the driver's requests into calls of struct virtio_blk_disk, one after the other, in the
  * device's thread. What it needs of the host are the functions in that struct (block/guest_disk.h
  * fills them for struct block), the thread's timer, and somebody who does what is slow beside it:
- * then reads that have to wait for the disk, and flushes, do not keep other requests waiting. Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH,
- * DISCARD, WRITE_ZEROES, RO, MQ when there are several queues. A driver that does not negotiate
- * FLUSH gets a flush with each write (§5.2.6.2). A failing disk gives VIRTIO_BLK_S_IOERR, is
- * counted and reported; the machine goes on.
+ * then reads that have to wait for the disk, and flushes, do not keep other requests waiting.
+ * Offered: SEG_MAX, BLK_SIZE, TOPOLOGY, FLUSH, DISCARD, WRITE_ZEROES, RO, MQ when there are several
+ * queues. A driver that does not negotiate FLUSH gets a flush with each write (§5.2.6.2). A failing
+ * disk gives VIRTIO_BLK_S_IOERR, is counted and reported; the machine goes on.
  */
 #ifndef DEV_VIRTIO_BLK_H
 #define DEV_VIRTIO_BLK_H
@@ -83,6 +83,7 @@ struct virtio_blk {
     uint64_t reported_ns, unreported; /* failures */
     uint32_t pushed;                  /* a bit a queue: something was, since the last publish */
     unsigned under_way;
+    unsigned turn; /* the queue that virtio_blk_look looks at first */
     struct virtio_blk_request *flushing, *flushes; /* under way; to be started after that */
     struct virtio_blk_request request[VIRTIO_BLK_REQUESTS];
 };

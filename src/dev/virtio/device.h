@@ -24,7 +24,7 @@ struct virtio_ops {
 
 /** Counters for `ring3 stats`; written by the device's thread, read by others (relaxed atomics). */
 struct virtio_stat {
-    uint64_t kicks, interrupts;
+    uint64_t kicks, interrupts; /* kicks: also those that the device gives itself */
     /* block: reads; net: received; console: input; balloon: pages given back */
     uint64_t in_ops, in_bytes;
     uint64_t out_ops, out_bytes; /* block: writes; net: sent; ... */

@@ -4,6 +4,7 @@
  * files a flush is about, it asks first (block_locate, block_flush_files). A crew's read that fails is done again in the thread, in the usual way:
  * that knows other legs, and what to say. State: struct disk, the thread's; a job that is under way, the crew's.
  */
+#include "base/log.h"
 #include "block/guest_disk.h"
 #include "block/impl.h"
 #include "host/host.h"
@@ -165,7 +166,7 @@ static void disk_destroy(struct device *dev)
     free(d);
 }
 
-/* The thread, with the crew beside it. 0 or -errno; then neither is left. */
+/* The thread, with the crew beside it. 0 or -errno; then neither is there. */
 static int create_threads(struct disk *d)
 {
     const struct virtio_blk_crew crew = {.ctx = d, .read = start_read, .flush = start_flush, .drain = drain};
@@ -180,7 +181,9 @@ static int create_threads(struct disk *d)
     }
     virtio_blk_set_timer(&d->blk, &(struct virtio_blk_timer){.set = set_timer, .ctx = d->thread});
     virtio_blk_set_crew(&d->blk, &crew);
-    return io_thread_watch(d->thread, crew_bell(d->crew), POLLIN, on_bell, d); /* the first: there is room */
+    err = io_thread_watch(d->thread, crew_bell(d->crew), POLLIN, on_bell, d);
+    BUG_ON(err); /* the first: there is room */
+    return 0;
 }
 
 /* Open what the argument names. */
