@@ -2,8 +2,8 @@
  *
  * Writes go to all good legs, from a copy: the guest may change its memory between the first leg
  * and the second. Reads come from the good legs by turns; where one fails from another, and the
- * failed place is written anew. A leg that fails is dropped only when another one is left that did not
- * fail; errors of all legs at once are the guest's. Threads: the device's.
+ * failed place is written anew. A leg that fails is dropped only when another one is left that did
+ * not fail; errors of all legs at once are the guest's. Threads: the device's.
  */
 #include "block/mirror_impl.h"
 

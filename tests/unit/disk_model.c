@@ -149,7 +149,7 @@ unsigned model_verify(struct disk_model *m, struct block *b, bool crashed)
     for (uint64_t i = 0; i < m->sectors && !wrong; i += 64) {
         uint64_t count = min_u64(64, m->sectors - i);
         const struct io_vec vec = {.base = buf, .len = count * BLOCK_SECTOR};
-        int rc = block_read(b, i * BLOCK_SECTOR, &vec, 1);
+        int rc = (m->read ? m->read : block_read)(b, i * BLOCK_SECTOR, &vec, 1);
         if (rc) {
             printf("sector %llu cannot be read: %d\n", (unsigned long long)i, rc);
             return 1;
@@ -216,4 +216,16 @@ struct block *model_backing(uint64_t sectors)
     b->size = sectors * BLOCK_SECTOR;
     b->read_only = true;
     return b;
+}
+
+void model_write_backing(struct block *b, uint64_t sectors)
+{
+    uint8_t sector[BLOCK_SECTOR];
+    const struct io_vec vec = {.base = sector, .len = sizeof(sector)};
+    for (uint64_t i = 0; i < sectors; i++) {
+        model_fill(sector, MODEL_BACKING + (uint32_t)i);
+        if (block_write(b, i * BLOCK_SECTOR, &vec, 1)) {
+            abort();
+        }
+    }
 }

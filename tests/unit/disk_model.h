@@ -28,6 +28,8 @@ struct disk_model {
     uint32_t next_stamp;
     uint32_t step; /* for messages: what was done last */
     uint64_t flushes;
+    int (*read)(struct block *b, uint64_t off, const struct io_vec *vec,
+                unsigned n); /* how model_verify reads; NULL: block_read */
     struct model_sector sector[];
 };
 
@@ -51,5 +53,7 @@ unsigned model_verify(struct disk_model *m, struct block *b, bool crashed);
 
 /** A read-only disk of so many sectors with the backing stamps. */
 struct block *model_backing(uint64_t sectors);
+/** Write the backing stamps to the first sectors of a disk. */
+void model_write_backing(struct block *b, uint64_t sectors);
 
 #endif

@@ -16,14 +16,35 @@
         }                                                                                          \
     } while (0)
 
-void image_make(struct fake_file *d, uint64_t size, unsigned cluster_bits)
+void image_make_file(int fd, uint64_t size, unsigned cluster_bits, const char *backing)
 {
     struct block_error err;
-    const struct qcow2_create what = {.size = size, .cluster_bits = cluster_bits};
+    struct qcow2_create what = {.size = size, .cluster_bits = cluster_bits, .backing = backing};
+    if (backing) {
+        what.backing_format = strstr(backing, ".qcow2") ? "qcow2" : "raw";
+    }
+    REQUIRE(qcow2_create(fd, "image", &what, &err) == 0);
+}
+
+void image_make(struct fake_file *d, uint64_t size, unsigned cluster_bits)
+{
     int fd = memfd_create("image", MFD_CLOEXEC);
-    REQUIRE(fd >= 0 && qcow2_create(fd, "image", &what, &err) == 0);
+    REQUIRE(fd >= 0);
+    image_make_file(fd, size, cluster_bits, NULL);
     fake_file_load(d, fd);
     close(fd);
+}
+
+void image_pack(struct qcow2 *q, struct disk_model *m)
+{
+    uint8_t *cluster = calloc(1, q->cluster);
+    for (uint64_t at = 0; at < q->base.size; at += 3 * q->cluster) {
+        struct model_sector *s = &m->sector[at / BLOCK_SECTOR];
+        s->now = s->flushed = ++m->next_stamp;
+        model_fill(cluster, s->now);
+        REQUIRE(qcow2_write_compressed(&q->base, at, cluster) == 0);
+    }
+    free(cluster);
 }
 
 const char *image_try_open(struct fake_file *d, bool read_only, struct qcow2 **q)

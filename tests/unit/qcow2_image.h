@@ -7,6 +7,10 @@
 
 /** An empty image of so many bytes. */
 void image_make(struct fake_file *d, uint64_t size, unsigned cluster_bits);
+/** The same in an empty file, over that backing file (NULL: none; qcow2 if its name says so). */
+void image_make_file(int fd, uint64_t size, unsigned cluster_bits, const char *backing);
+/** Compressed clusters, each third one of an empty image: a new stamp of the model, then zeros. */
+void image_pack(struct qcow2 *q, struct disk_model *m);
 /** Open as a disk over `backed` sectors of the model's backing disk (0: none). Fails the test when
  * it cannot. */
 struct qcow2 *image_open(struct fake_file *d, uint64_t backed, bool read_only);

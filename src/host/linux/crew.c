@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define STACK_SIZE 0x20000u
@@ -22,6 +23,7 @@ struct list {
 
 struct crew {
     int bell;
+    const char *name;   /* of its threads */
     unsigned under_way; /* submitted, not collected */
     unsigned threads;
     pthread_t thread[CREW_THREADS_MAX];
@@ -62,6 +64,7 @@ static struct crew_task *list_take(struct list *l)
 static void *thread_main(void *arg)
 {
     struct crew *c = arg;
+    prctl(PR_SET_NAME, c->name);
     pthread_mutex_lock(&c->lock);
     for (;;) {
         struct crew_task *t = list_take(&c->todo);
@@ -115,15 +118,14 @@ int crew_start(struct crew *c, unsigned threads, const char *name)
     sigset_t all, old;
     int err = 0;
     BUG_ON(threads == 0 || threads > CREW_THREADS_MAX);
+    c->name = name;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_SIZE);
     while (!err && c->threads < threads) {
         err = pthread_create(&c->thread[c->threads], &attr, thread_main, c);
-        if (!err) {
-            pthread_setname_np(c->thread[c->threads++], name);
-        }
+        c->threads += !err;
     }
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

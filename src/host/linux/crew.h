@@ -24,8 +24,8 @@ struct crew_task {
 
 /** A crew without threads yet. 0 or -errno. */
 int crew_create(struct crew **out) MUST_CHECK;
-/** Give it `threads` threads (1..CREW_THREADS_MAX): before the first task. 0 or -errno. */
 #define CREW_THREADS_MAX 16u
+/** Give it `threads` threads (1..CREW_THREADS_MAX): before the first task. Fewer than asked for will do. name: borrowed. 0 or -errno. */
 int crew_start(struct crew *c, unsigned threads, const char *name) MUST_CHECK;
 /** Readable when a task has finished: then crew_collect is due. */
 int crew_bell(const struct crew *c);
@@ -33,7 +33,7 @@ int crew_bell(const struct crew *c);
 void crew_submit(struct crew *c, struct crew_task *t);
 /** Call done of those that have finished; it may submit more. */
 void crew_collect(struct crew *c);
-/** Collect until nothing is left under way. */
+/** Collect until nothing is left under way. Not from within done. */
 void crew_drain(struct crew *c);
 /** With nothing under way: end the threads, free. */
 void crew_destroy(struct crew *c);

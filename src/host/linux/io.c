@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -343,6 +344,7 @@ static void *thread_main(void *arg)
 {
     struct io_thread *t = arg;
     struct pollfd fds[FDS];
+    prctl(PR_SET_NAME, t->name); /* pthread_setname_np would want /proc, which the monitor has not */
     while (!__atomic_load_n(&t->stopping, __ATOMIC_ACQUIRE)) {
         fill_fds(t, fds);
         wait_for_work(t, fds);
@@ -375,7 +377,6 @@ int io_thread_start(struct io_thread *t)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!err) {
         t->started = true;
-        pthread_setname_np(t->thread, t->name);
     }
     return -err;
 }
