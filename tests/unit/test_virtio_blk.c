@@ -302,9 +302,9 @@ static void test_slice(void **state)
     assert_int_equal(disk.reads, 8);
 }
 
-static void test_rate_limit(void **state)
+/* A read in each of two queues, both of which have to wait 500 ns. */
+static void start_limited(void)
 {
-    (void)state;
     const struct virtio_blk_disk d = the_disk(DISK);
     start(&d, 2, F_USUAL | 1 << 12);
     disk.ready_ns = fake.time_ns + 500;
@@ -312,6 +312,12 @@ static void test_rate_limit(void **state)
     offer(1, 1, IN, 1, 512, true);
     virtio_device_kick(&blk.device, 0);
     virtio_device_kick(&blk.device, 1);
+}
+
+static void test_rate_limit(void **state)
+{
+    (void)state;
+    start_limited();
     assert_int_equal(taken(0) + taken(1), 0);
     assert_int_equal(timer.when_ns, disk.ready_ns);
     fake_advance(500);
@@ -331,13 +337,7 @@ static void test_rate_limit(void **state)
 static void test_rate_fair(void **state)
 {
     (void)state;
-    const struct virtio_blk_disk d = the_disk(DISK);
-    start(&d, 2, F_USUAL | 1 << 12);
-    disk.ready_ns = fake.time_ns + 500;
-    offer(0, 0, IN, 0, 512, true);
-    offer(1, 1, IN, 1, 512, true);
-    virtio_device_kick(&blk.device, 0);
-    virtio_device_kick(&blk.device, 1);
+    start_limited();
     disk.costs_ns = 500;
     for (unsigned i = 0; i < 4; i++) {
         fake_advance(500);
