@@ -222,11 +222,11 @@ uint64_t block_zero_run(struct block *b, uint64_t off, uint64_t len)
     return len && b->ops->zero_run ? min_u64(b->ops->zero_run(b, off, len), len) : 0;
 }
 
-unsigned block_locate(struct block *b, uint64_t off, uint64_t len,
-                      struct block_run run[BLOCK_RUNS_MAX])
+unsigned block_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                      unsigned max)
 {
     check_range(b, off, len);
-    return len && b->ops->locate ? b->ops->locate(b, off, len, run) : 0;
+    return len && max && b->ops->locate ? b->ops->locate(b, off, len, run, max) : 0;
 }
 
 unsigned block_flush_files(struct block *b, int *fd, unsigned max)

@@ -21,8 +21,8 @@
 #define BLOCK_NAME_MAX 128u
 #define BLOCK_VECS_MAX VIRTQ_SEGMENTS_MAX /* vectors a request may have */
 
-#define BLOCK_RUNS_MAX 16u                    /* runs that locate may tell */
-#define BLOCK_FILES_MAX 64u                   /* files that flush_files may tell */
+#define BLOCK_RUNS_MAX 16u                    /* runs of a read worth asking for */
+#define BLOCK_FILES_MAX 64u                   /* files of a flush */
 
 struct block;
 
@@ -46,10 +46,11 @@ struct block_ops {
      * NULL: none. */
     uint64_t (*zero_run)(struct block *b, uint64_t off, uint64_t len);
     /** Where the bytes of a read lie, in order, for the caller to read them there. It counts as the
-     * read for limits. Returns how many runs, at most BLOCK_RUNS_MAX; 0: that is not to be told,
-     * call read. What is written or discarded before they are read may read as any bytes of the
-     * disk's files. NULL: never told. */
-    unsigned (*locate)(struct block *b, uint64_t off, uint64_t len, struct block_run *run);
+     * read for limits. Returns how many runs, at most max; 0: that is not to be told, call read.
+     * What is written or discarded before they are read may read as any bytes of the disk's files.
+     * NULL: never told. */
+    unsigned (*locate)(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                       unsigned max);
     /** A flush in two halves. The first tells the files that the caller is to sync (fdatasync), at
      * most max; 0: call flush. The second is told what came of that, and returns what the flush
      * does. One flush at a time; other calls may come between the halves. NULL: neither. */
@@ -114,14 +115,16 @@ int block_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool unmap) 
 uint64_t block_zero_run(struct block *b, uint64_t off, uint64_t len) MUST_CHECK;
 uint64_t block_ready_ns(struct block *b) MUST_CHECK;
 /** The first returns 0 where block_read is to be called, the second where block_flush is. */
-unsigned block_locate(struct block *b, uint64_t off, uint64_t len,
-                      struct block_run run[BLOCK_RUNS_MAX]) MUST_CHECK;
+unsigned block_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                      unsigned max) MUST_CHECK;
 unsigned block_flush_files(struct block *b, int *fd, unsigned max) MUST_CHECK;
 int block_flush_end(struct block *b, int err) MUST_CHECK;
 /** Read runs, which vec is as long as; `wait` false: only what the host has in memory. From any
  * thread. 0, -EAGAIN (not all is in memory), or -errno; a file that has become shorter is -EIO. */
 int block_read_runs(const struct block_run *run, unsigned count, const struct io_vec *vec,
                     unsigned n, bool wait) MUST_CHECK;
+/** Sync all files, also when one fails; from any thread. 0 or -errno, of the last that failed. */
+int block_sync_files(const int *fd, unsigned count) MUST_CHECK;
 void block_close(struct block *b);
 
 /* ---- the kinds; each opens one. All: 0, or -1 with *err and nothing left open ---- */

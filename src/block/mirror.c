@@ -343,9 +343,10 @@ static int mirror_read(struct block *b, uint64_t off, const struct io_vec *vec, 
     return 0;
 }
 
-static unsigned mirror_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+static unsigned mirror_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                              unsigned max)
 {
-    return block_locate(reader(mirror_of(b), off), off, len, run);
+    return block_locate(reader(mirror_of(b), off), off, len, run, max);
 }
 
 static uint64_t mirror_zero_run(struct block *b, uint64_t off, uint64_t len)

@@ -167,12 +167,11 @@ static uint64_t qcow2_zero_run(struct block *b, uint64_t off, uint64_t len)
     return run;
 }
 
-/** What [off, off+len) of one extent is, as runs. How many, at most `room`; 0: not to be told. */
+/** What [off, off+len) of one extent is, as runs. How many, at most max >= 1; 0: not to be told. */
 static unsigned locate_part(struct qcow2 *q, enum cluster_kind kind, uint64_t host, uint64_t off,
-                            uint64_t len, struct block_run *run, unsigned room)
+                            uint64_t len, struct block_run *run, unsigned max)
 {
-    struct block_run below[BLOCK_RUNS_MAX];
-    uint64_t there = 0;
+    uint64_t there = 0; /* below */
     unsigned n = 0;
     switch (kind) {
     case CLUSTER_DATA:
@@ -181,12 +180,11 @@ static unsigned locate_part(struct qcow2 *q, enum cluster_kind kind, uint64_t ho
     case CLUSTER_BACKING:
         if (q->backing && off < q->backing->size) {
             there = min_u64(len, q->backing->size - off);
-            n = block_locate(q->backing, off, there, below);
+            n = block_locate(q->backing, off, there, run, max);
         }
-        if (n + (there < len) > room || (there && !n)) {
+        if ((there && !n) || n + (there < len) > max) {
             return 0;
         }
-        memcpy(run, below, n * sizeof(*run));
         if (there < len) {
             run[n++] = (struct block_run){.fd = -1, .len = len - there};
         }
@@ -198,11 +196,12 @@ static unsigned locate_part(struct qcow2 *q, enum cluster_kind kind, uint64_t ho
     return 0;
 }
 
-static unsigned qcow2_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+static unsigned qcow2_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                             unsigned max)
 {
     struct qcow2 *q = (struct qcow2 *)b;
     unsigned n = 0, more, count;
-    for (uint64_t part; len && n < BLOCK_RUNS_MAX; off += part, len -= part, n += more) {
+    for (uint64_t part; len && n < max; off += part, len -= part, n += more) {
         uint64_t host, guest = cluster_of(q, off), last = cluster_of(q, off + len - 1);
         enum cluster_kind kind;
         if (find_extent(q, guest, last - guest + 1, &kind, &host, &count)) {
@@ -210,7 +209,7 @@ static unsigned qcow2_locate(struct block *b, uint64_t off, uint64_t len, struct
         }
         part = min_u64(len, offset_of(q, guest + count) - off);
         host += off & (q->cluster - 1);
-        more = locate_part(q, kind, host, off, part, run + n, BLOCK_RUNS_MAX - n);
+        more = locate_part(q, kind, host, off, part, run + n, max - n);
         if (!more) {
             return 0;
         }

@@ -119,11 +119,7 @@ static int file_write(struct qcow2_io *io, uint64_t off, const struct io_vec *ve
 
 static int file_sync(struct qcow2_io *io)
 {
-    int rc;
-    do {
-        rc = fdatasync(io->fd);
-    } while (rc && errno == EINTR);
-    return rc ? -errno : 0;
+    return block_sync_files(&io->fd, 1);
 }
 
 static void file_discard(struct qcow2_io *io, uint64_t off, uint64_t len)

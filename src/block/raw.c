@@ -39,8 +39,10 @@ static struct raw *raw_of(struct block *b)
 
 /* ---- data ---- */
 
-static unsigned raw_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+static unsigned raw_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                           unsigned max)
 {
+    (void)max;
     *run = (struct block_run){.fd = raw_of(b)->fd, .at = off, .len = len};
     return 1;
 }
@@ -49,7 +51,7 @@ static int raw_read(struct block *b, uint64_t off, const struct io_vec *vec, uns
                     uint64_t len)
 {
     struct block_run run;
-    return block_read_runs(&run, raw_locate(b, off, len, &run), vec, n, true);
+    return block_read_runs(&run, raw_locate(b, off, len, &run, 1), vec, n, true);
 }
 
 /* All of vec: the kernel may do a part at a time. */
@@ -72,17 +74,6 @@ static int raw_write(struct block *b, uint64_t off, const struct io_vec *vec, un
     return 0;
 }
 
-static int raw_flush(struct block *b)
-{
-    struct raw *r = raw_of(b);
-    while (!r->flush_error && fdatasync(r->fd)) {
-        if (errno != EINTR) {
-            r->flush_error = -errno;
-        }
-    }
-    return r->flush_error;
-}
-
 static unsigned raw_flush_files(struct block *b, int *fd, unsigned max)
 {
     if (raw_of(b)->flush_error || max == 0) {
@@ -97,6 +88,13 @@ static int raw_flush_end(struct block *b, int err)
     struct raw *r = raw_of(b);
     r->flush_error = r->flush_error ? r->flush_error : err;
     return r->flush_error;
+}
+
+static int raw_flush(struct block *b)
+{
+    int fd;
+    return raw_flush_files(b, &fd, 1) ? raw_flush_end(b, block_sync_files(&fd, 1))
+                                      : raw_of(b)->flush_error;
 }
 
 /* ---- holes ---- */

@@ -74,19 +74,18 @@ int spread_flush(struct block *b)
     return err;
 }
 
-unsigned spread_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+unsigned spread_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                       unsigned max)
 {
     struct spread *s = spread_of(b);
     unsigned count = 0;
     for (uint64_t done = 0, piece, at; done < len; done += piece) {
-        struct block_run there[BLOCK_RUNS_MAX];
         piece = len - done;
         struct block *leg = s->map(s, off + done, &at, &piece);
-        unsigned more = block_locate(leg, at, piece, there);
-        if (more == 0 || more > BLOCK_RUNS_MAX - count) {
+        unsigned more = block_locate(leg, at, piece, run + count, max - count);
+        if (more == 0) {
             return 0;
         }
-        memcpy(run + count, there, more * sizeof(*there));
         count += more;
     }
     return count;

@@ -28,7 +28,8 @@ int spread_init(struct spread *s, const char *kind, const struct block_ops *ops,
 int spread_read(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
 int spread_write(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n, uint64_t len);
 int spread_flush(struct block *b);
-unsigned spread_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run);
+unsigned spread_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                       unsigned max);
 unsigned spread_flush_files(struct block *b, int *fd, unsigned max);
 int spread_flush_end(struct block *b, int err);
 void spread_close(struct block *b);

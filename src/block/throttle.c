@@ -92,9 +92,10 @@ static uint64_t throttle_zero_run(struct block *b, uint64_t off, uint64_t len)
     return block_zero_run(throttle_of(b)->below, off, len);
 }
 
-static unsigned throttle_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run)
+static unsigned throttle_locate(struct block *b, uint64_t off, uint64_t len, struct block_run *run,
+                                unsigned max)
 {
-    unsigned count = block_locate(throttle_of(b)->below, off, len, run);
+    unsigned count = block_locate(throttle_of(b)->below, off, len, run, max);
     if (count) {
         charge(throttle_of(b), len);
     }

@@ -64,7 +64,7 @@ static void test_flush(void **state)
         assert_int_equal(block_flush_end(b, -EDQUOT), -EDQUOT);
         assert_int_equal(block_flush_end(b, 0), -EDQUOT);
         expect_failed(b);
-        assert_true(block_locate(b, 0, 4096, run) > 0); /* reading goes on */
+        assert_true(block_locate(b, 0, 4096, run, BLOCK_RUNS_MAX) > 0); /* reading goes on */
         block_close(b);
     }
 }
@@ -112,7 +112,7 @@ static void test_flush_untold(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(flushed); i++) {
         struct block *b = open_disk(flushed[i].spec, read_only);
         assert_int_equal(block_flush_files(b, fd, 8), 0);
-        assert_true(block_locate(b, 0, 4096, run) > 0);
+        assert_true(block_locate(b, 0, 4096, run, BLOCK_RUNS_MAX) > 0);
         block_close(b);
     }
 }

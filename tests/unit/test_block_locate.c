@@ -48,7 +48,7 @@ static unsigned both_ways(struct block *b, uint64_t off, uint64_t len)
     struct io_vec vec[VECS];
     memset(run, 0x5a, sizeof(run));
     const struct block_run canary = run[BLOCK_RUNS_MAX];
-    unsigned n = block_locate(b, off, len, run);
+    unsigned n = block_locate(b, off, len, run, BLOCK_RUNS_MAX);
     assert_true(n <= BLOCK_RUNS_MAX);
     assert_memory_equal(&run[BLOCK_RUNS_MAX], &canary, sizeof(canary));
     unsigned pieces = cut(there, len, vec);
@@ -76,7 +76,7 @@ static unsigned both_ways(struct block *b, uint64_t off, uint64_t len)
 static int read_located(struct block *b, uint64_t off, const struct io_vec *vec, unsigned n)
 {
     struct block_run run[BLOCK_RUNS_MAX];
-    unsigned count = block_locate(b, off, vec_length(vec, n), run);
+    unsigned count = block_locate(b, off, vec_length(vec, n), run, BLOCK_RUNS_MAX);
     int rc = count ? block_read_runs(run, count, vec, n, true) : -EIO;
     return rc ? block_read(b, off, vec, n) : 0;
 }
@@ -196,7 +196,7 @@ static void test_spread(void **state)
     (void)state;
     make_files(&kinds[0]);
     struct block *b = open_disk("concat:a,one,odd", plain);
-    assert_int_equal(block_locate(b, LEG - 1024, 4096, run), 3);
+    assert_int_equal(block_locate(b, LEG - 1024, 4096, run, BLOCK_RUNS_MAX), 3);
     expect_run(&run[0], "a", LEG - 1024, 1024);
     expect_run(&run[1], "one", 0, 512);
     expect_run(&run[2], "odd", 0, 4096 - 1536);
@@ -205,7 +205,7 @@ static void test_spread(void **state)
     b = open_disk("stripe:4K:a,b,c", plain);
     assert_int_equal(both_ways(b, 8192 + 512, 16 * 4096 - 512), BLOCK_RUNS_MAX);
     assert_int_equal(both_ways(b, 8192 + 512, 16 * 4096), 0);
-    assert_int_equal(block_locate(b, 8192 + 512, 4096, run), 2);
+    assert_int_equal(block_locate(b, 8192 + 512, 4096, run, BLOCK_RUNS_MAX), 2);
     expect_run(&run[0], "c", 512, 4096 - 512);
     expect_run(&run[1], "a", 4096, 512);
     block_close(b);
@@ -222,14 +222,14 @@ static void test_mirror(void **state)
     make("b", 4 * LEG + 0x10000);
     struct block *b = open_disk("mirror:a,b", plain);
     put(b, 8192, 7, 4096);
-    assert_int_equal(block_locate(b, 8192, 4096, run), 1);
+    assert_int_equal(block_locate(b, 8192, 4096, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, "a", 8192, 4096);
-    assert_int_equal(block_locate(b, 2 * LEG, 4096, run), 1);
+    assert_int_equal(block_locate(b, 2 * LEG, 4096, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, "b", 2 * LEG, 4096);
     assert_int_equal(block_flush_files(b, &fd, 1), 0);
     assert_int_equal(truncate("a", 8192), 0);
     const struct io_vec vec = {buf, sizeof(buf)};
-    assert_int_equal(block_locate(b, 8192, 4096, run), 1);
+    assert_int_equal(block_locate(b, 8192, 4096, run, BLOCK_RUNS_MAX), 1);
     assert_int_equal(block_read_runs(run, 1, &vec, 1, true), -EIO);
     assert_int_equal(read_located(b, 8192, &vec, 1), 0);
     assert_true(buf[0] == 7 && buf[4095] == 7);
@@ -243,7 +243,7 @@ static void test_qcow2(void **state)
     (void)state;
     make_qcow2("q.qcow2", 12, NULL);
     struct block *b = open_disk("q.qcow2", plain);
-    assert_int_equal(block_locate(b, 0, size, run), 8); /* 64 clusters each */
+    assert_int_equal(block_locate(b, 0, size, run, BLOCK_RUNS_MAX), 8); /* 64 clusters each */
     assert_int_equal(both_ways(b, size - 512, 512), 1);
     for (unsigned i = 40; i-- > 0;) { /* the last comes first in the file */
         put(b, i * 4096, (uint8_t)(i + 1), 4096);
@@ -251,7 +251,7 @@ static void test_qcow2(void **state)
     assert_int_equal(both_ways(b, 512, 16 * 4096 - 512), BLOCK_RUNS_MAX);
     assert_int_equal(both_ways(b, 512, 16 * 4096), 0);
     put(b, 64 * 4096, 3, 8 * 4096); /* in a row */
-    assert_int_equal(block_locate(b, 63 * 4096, 10 * 4096, run), 3);
+    assert_int_equal(block_locate(b, 63 * 4096, 10 * 4096, run, BLOCK_RUNS_MAX), 3);
     expect_run(&run[0], NULL, 0, 4096);
     expect_run(&run[1], "q.qcow2", run[1].at, 8 * 4096);
     expect_run(&run[2], NULL, 0, 4096);
@@ -283,15 +283,16 @@ static void test_backing(void **state)
     make_qcow2("q.qcow2", 12, "mid.qcow2");
     struct block *b = open_disk("q.qcow2", plain);
     const uint64_t end = 1501 * 512;
-    assert_int_equal(block_locate(b, 512, 8192, run), 1);
+    assert_int_equal(block_locate(b, 512, 8192, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, "base", 512, 8192);
-    assert_int_equal(block_locate(b, end - 512, 1024, run), 2); /* a cluster, half of it there */
+    /* a cluster, half of it there */
+    assert_int_equal(block_locate(b, end - 512, 1024, run, BLOCK_RUNS_MAX), 2);
     expect_run(&run[0], "base", end - 512, 512);
     expect_run(&run[1], NULL, 0, 512);
-    assert_int_equal(block_locate(b, end + 0x20000, 4096, run), 1);
+    assert_int_equal(block_locate(b, end + 0x20000, 4096, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, NULL, 0, 4096);
     put(b, 4096, 1, 4096);
-    assert_int_equal(block_locate(b, 0, 12288, run), 3);
+    assert_int_equal(block_locate(b, 0, 12288, run, BLOCK_RUNS_MAX), 3);
     expect_run(&run[0], "base", 0, 4096);
     expect_run(&run[1], "q.qcow2", run[1].at, 4096);
     expect_run(&run[2], "base", 8192, 4096);
@@ -339,7 +340,7 @@ static void test_untold(void **state)
     assert_int_equal(both_ways(b, 0, 4096), 0);
     assert_int_equal(both_ways(b, 4096, 4096), 0);
     assert_int_equal(both_ways(b, 8192, 4096), 0); /* half of it */
-    assert_int_equal(block_locate(b, 10240, 4096, run), 1);
+    assert_int_equal(block_locate(b, 10240, 4096, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, NULL, 0, 4096);
     block_close(b);
     fake_file_fini(&f);
@@ -355,11 +356,11 @@ static void test_short_files(void **state)
     (void)state;
     make("a", LEG);
     struct block *b = open_disk("a", plain);
-    assert_int_equal(block_locate(b, 0, 0, run), 0);
+    assert_int_equal(block_locate(b, 0, 0, run, BLOCK_RUNS_MAX), 0);
     put(b, 0, 1, 8192);
     assert_int_equal(truncate("a", 4096), 0);
     assert_int_equal(both_ways(b, 0, 4096), 1);
-    assert_int_equal(block_locate(b, 0, 8192, run), 1);
+    assert_int_equal(block_locate(b, 0, 8192, run, BLOCK_RUNS_MAX), 1);
     assert_int_equal(block_read_runs(run, 1, &vec, 1, true), -EIO);
     int rc = block_read_runs(run, 1, &vec, 1, false);
     assert_true(rc == -EIO || rc == -EAGAIN);
@@ -370,7 +371,7 @@ static void test_short_files(void **state)
     make_qcow2("q.qcow2", 12, NULL);
     b = open_disk("q.qcow2", plain);
     put(b, 0, 5, 8192);
-    assert_int_equal(block_locate(b, 0, 8192, run), 1);
+    assert_int_equal(block_locate(b, 0, 8192, run, BLOCK_RUNS_MAX), 1);
     assert_int_equal(truncate("q.qcow2", (off_t)run[0].at + 4096 + 512), 0);
     assert_int_equal(both_ways(b, 0, 4096 + 512), 1);
     assert_int_equal(block_read_runs(run, 1, &vec, 1, true), -EIO);
@@ -467,7 +468,7 @@ static void test_cold(void **state)
         static uint8_t buf[0x10000];
         const struct io_vec vec[2] = {{buf, 1000}, {buf + 1000, sizeof(buf) - 1000}};
         struct block_run run[BLOCK_RUNS_MAX];
-        assert_int_equal(block_locate(b, off, sizeof(buf), run), 1);
+        assert_int_equal(block_locate(b, off, sizeof(buf), run, BLOCK_RUNS_MAX), 1);
         if (is_cold(run->fd, off)) {
             assert_int_equal(block_read_runs(run, 1, vec, 2, false), -EAGAIN);
             cold++;
@@ -497,7 +498,7 @@ static void test_throttle(void **state)
     b = open_disk("a", (struct block_options){.bps = 4096});
     put(b, 0, 3, 8192);
     uint64_t ready = block_ready_ns(b);
-    assert_int_equal(block_locate(b, 512, 4096, run), 1);
+    assert_int_equal(block_locate(b, 512, 4096, run, BLOCK_RUNS_MAX), 1);
     expect_run(run, "a", 512, 4096);
     assert_int_equal(block_ready_ns(b), ready += 1000000000); /* once */
     assert_int_equal(block_flush_files(b, fd, 1), 1);
@@ -510,7 +511,7 @@ static void test_throttle(void **state)
     b = open_disk("concat:a,b", (struct block_options){.iops = 1});
     put(b, 0, 3, 512);
     ready = block_ready_ns(b);
-    assert_int_equal(block_locate(b, LEG - 512, 1024, run), 2);
+    assert_int_equal(block_locate(b, LEG - 512, 1024, run, BLOCK_RUNS_MAX), 2);
     assert_int_equal(block_ready_ns(b), ready += 1000000000);
     assert_int_equal(block_flush_files(b, fd, 2), 2);
     assert_int_equal(block_flush_end(b, 0), 0);
@@ -521,7 +522,8 @@ static void test_throttle(void **state)
     assert_int_equal(throttle_open(fake_disk_open(&m), 1, 4096, &b, &err), 0);
     put(b, 0, 3, 4096);
     ready = block_ready_ns(b);
-    assert_int_equal(block_locate(b, 0, 4096, run), 0); /* the read that follows counts */
+    /* the read that follows counts */
+    assert_int_equal(block_locate(b, 0, 4096, run, BLOCK_RUNS_MAX), 0);
     assert_int_equal(block_flush_files(b, fd, 2), 0);
     assert_int_equal(block_ready_ns(b), ready);
     block_close(b);

@@ -142,7 +142,7 @@ static void test_data(void **state)
         struct block *b = open_disk(false);
         struct block_run run[BLOCK_RUNS_MAX];
         assert_int_equal(b->size, SECTORS * BLOCK_SECTOR);
-        assert_int_equal(block_locate(b, 0, 4096, run), 0); /* it lies elsewhere */
+        assert_int_equal(block_locate(b, 0, 4096, run, BLOCK_RUNS_MAX), 0); /* it lies elsewhere */
         for (unsigned step = 0; step < 300; step++) {
             assert_int_equal(model_step(m, b), 0);
         }

@@ -12,11 +12,9 @@
 #include "host/linux/devices.h"
 #include "host/linux/host_error.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CREW_THREADS 8u /* reads and flushes under way */
 
@@ -76,15 +74,7 @@ static void read_done(struct crew_task *t)
 static void flush_work(struct crew_task *t)
 {
     struct job *j = (struct job *)t;
-    j->err = 0;
-    for (unsigned i = 0; i < j->count; i++) {
-        while (fdatasync(j->file[i])) {
-            if (errno != EINTR) {
-                j->err = -errno;
-                break;
-            }
-        }
-    }
+    j->err = block_sync_files(j->file, j->count);
 }
 
 static void flush_done(struct crew_task *t)
@@ -108,7 +98,7 @@ static int start_read(void *ctx, uint64_t off, const struct io_vec *vec, unsigne
 {
     struct disk *d = ctx;
     struct job *j = &d->job[request->index];
-    j->count = block_locate(d->block, off, vec_length(vec, n), j->read.run);
+    j->count = block_locate(d->block, off, vec_length(vec, n), j->read.run, BLOCK_RUNS_MAX);
     if (j->count == 0) {
         return block_read(d->block, off, vec, n);
     }

@@ -1,9 +1,10 @@
-/* block_read_runs: reading what block_locate told. No state; any thread. */
+/* What block_locate and block_flush_files told, carried out. No state; any thread. */
 #include "block/impl.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(struct io_vec) == sizeof(struct iovec), "struct io_vec is an iovec");
 _Static_assert(offsetof(struct io_vec, len) == offsetof(struct iovec, iov_len), "in each field");
@@ -54,6 +55,19 @@ int block_read_runs(const struct block_run *run, unsigned count, const struct io
         } else {
             err = read_run(&run[i], part, pieces, wait);
         }
+    }
+    return err;
+}
+
+int block_sync_files(const int *fd, unsigned count)
+{
+    int err = 0;
+    for (unsigned i = 0; i < count; i++) {
+        int rc;
+        do {
+            rc = fdatasync(fd[i]);
+        } while (rc && errno == EINTR);
+        err = rc ? -errno : err;
     }
     return err;
 }
