@@ -5,13 +5,11 @@
 #include "host/linux/crew.h"
 
 #include "base/log.h"
+#include "host/linux/thread.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #define STACK_SIZE 0x20000u
@@ -64,7 +62,7 @@ static struct crew_task *list_take(struct list *l)
 static void *thread_main(void *arg)
 {
     struct crew *c = arg;
-    prctl(PR_SET_NAME, c->name);
+    thread_name(c->name);
     pthread_mutex_lock(&c->lock);
     for (;;) {
         struct crew_task *t = list_take(&c->todo);
@@ -114,22 +112,14 @@ int crew_create(struct crew **out)
 
 int crew_start(struct crew *c, unsigned threads, const char *name)
 {
-    pthread_attr_t attr;
-    sigset_t all, old;
     int err = 0;
     BUG_ON(threads == 0 || threads > CREW_THREADS_MAX);
     c->name = name;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
     while (!err && c->threads < threads) {
-        err = pthread_create(&c->thread[c->threads], &attr, thread_main, c);
+        err = thread_start(&c->thread[c->threads], STACK_SIZE, thread_main, c);
         c->threads += !err;
     }
-    pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return c->threads ? 0 : -err; /* fewer will do */
+    return c->threads ? 0 : err; /* fewer will do */
 }
 
 int crew_bell(const struct crew *c)

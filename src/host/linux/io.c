@@ -7,17 +7,16 @@
 
 #include "host/host.h"
 #include "host/linux/arena.h"
+#include "host/linux/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -344,7 +343,7 @@ static void *thread_main(void *arg)
 {
     struct io_thread *t = arg;
     struct pollfd fds[FDS];
-    prctl(PR_SET_NAME, t->name); /* pthread_setname_np would want /proc, which the monitor has not */
+    thread_name(t->name);
     while (!__atomic_load_n(&t->stopping, __ATOMIC_ACQUIRE)) {
         fill_fds(t, fds);
         wait_for_work(t, fds);
@@ -366,17 +365,7 @@ static void *thread_main(void *arg)
 
 int io_thread_start(struct io_thread *t)
 {
-    pthread_attr_t attr;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    int err = pthread_create(&t->thread, &attr, thread_main, t);
-    pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!err) {
-        t->started = true;
-    }
-    return -err;
+    int err = thread_start(&t->thread, STACK_SIZE, thread_main, t);
+    t->started = !err;
+    return err;
 }
